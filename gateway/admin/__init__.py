@@ -1,0 +1,1 @@
+"""What people and programs see of control: /api/v1, /dashboard, /metrics, /docs."""

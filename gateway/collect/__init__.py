@@ -1,0 +1,1 @@
+"""Records up: the spool a worker writes, and what control makes of it."""

@@ -1,0 +1,1 @@
+"""sentinel.toml: read, checked, compiled into a Snapshot, published to the workers."""

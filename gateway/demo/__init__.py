@@ -1,0 +1,1 @@
+"""`sentinel demo`: real services, honest load, a real fault, and the story of its incident."""

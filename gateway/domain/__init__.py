@@ -1,0 +1,1 @@
+"""Values that cross between stages. Frozen, without behaviour beyond their own arithmetic, and without I/O."""

@@ -1,0 +1,137 @@
+"""What crosses from the edge to the proxy for one request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.domain.identity import ANONYMOUS, Principal
+
+if TYPE_CHECKING:
+    from gateway.domain.routing import Route, Upstream
+
+Headers = list[tuple[bytes, bytes]]  # names in lower case, in the order received
+
+
+class Outbound:
+    """A request that was admitted and goes upstream. Built per request, so it is a plain slotted class.
+
+    ``path`` is the exact bytes that were routed and authorised, before the route's strip_prefix; ``query`` is without
+    "?". ``content_length`` is the announced body length, 0 for none, -1 for a chunked body of unknown length.
+    """
+
+    __slots__ = (
+        "client",
+        "content_length",
+        "headers",
+        "host",
+        "method",
+        "path",
+        "principal",
+        "query",
+        "request_id",
+        "route",
+        "scheme",
+        "traceparent",
+        "trusted_peer",
+        "upstream",
+    )
+
+    def __init__(
+        self,
+        *,
+        method: bytes,
+        path: bytes,
+        query: bytes,
+        headers: Headers,
+        content_length: int,
+        route: Route,
+        upstream: Upstream,
+        host: bytes = b"",
+        client: bytes = b"",
+        scheme: bytes = b"http",
+        principal: Principal = ANONYMOUS,
+        request_id: bytes = b"",
+        traceparent: bytes = b"",
+        trusted_peer: bool = False,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.content_length = content_length
+        self.route = route
+        self.upstream = upstream
+        self.host = host
+        self.client = client  # address of the peer or, behind trusted proxies, of the caller
+        self.scheme = scheme
+        self.principal = principal
+        self.request_id = request_id
+        self.traceparent = traceparent
+        self.trusted_peer = trusted_peer  # whether X-Forwarded-* of the peer may be continued
+
+
+class UpstreamFailure:
+    """Why no (whole) answer came. ``kind`` is an ErrorKind of the upstream family; ``status`` what the client gets."""
+
+    __slots__ = ("detail", "kind", "status")
+
+    def __init__(self, kind: str, status: int, detail: str) -> None:
+        self.kind = kind
+        self.status = status
+        self.detail = detail
+
+
+class Sink(Protocol):
+    """Where a forwarded request's answer goes. Implemented by the drivers of the edge; called by the proxy.
+
+    Order of calls: ``connected`` for each attempt; then ``head`` once, ``body`` any number of times, ``end`` once; or
+    ``failed`` at any point, after which nothing follows. After ``head``, ``failed`` means the answer was cut short: the
+    client connection must be aborted, never ended cleanly. None of these may raise or block.
+    """
+
+    def connected(self, target: str, *, attempt: int, reused: bool) -> None:
+        """A connection to ``target`` (host:port) is ready and the request is being written to it."""
+
+    def head(self, status: int, headers: Headers) -> None:
+        """The final status and end-to-end headers, ready for the client (hop-by-hop fields are gone)."""
+
+    def body(self, chunk: bytes) -> None:
+        """Some bytes of the answer's body, decoded from the transfer coding."""
+
+    def end(self) -> None:
+        """The answer is whole."""
+
+    def failed(self, failure: UpstreamFailure) -> None:
+        """No whole answer will come."""
+
+    def pause(self) -> None:
+        """The upstream is slow: stop reading the client's request body."""
+
+    def resume(self) -> None:
+        """Go on reading the client's request body."""
+
+
+class Call(Protocol):
+    """One request on its way upstream, as the driver that feeds it sees it."""
+
+    def write(self, chunk: bytes) -> None:
+        """More of the request body. Buffered until connected; the sink is paused when the buffer is full."""
+
+    def finish(self) -> None:
+        """The request body is whole."""
+
+    def pause_reading(self) -> None:
+        """The client is slow: stop reading the answer."""
+
+    def resume_reading(self) -> None:
+        """Go on reading the answer."""
+
+    def cancel(self) -> None:
+        """The client is gone: end the upstream exchange at once. The sink hears nothing more. Idempotent."""
+
+
+class Forwarder(Protocol):
+    """The proxy as the edge sees it."""
+
+    def forward(self, outbound: Outbound, sink: Sink) -> Call:
+        """Send ``outbound`` to one target of its upstream; answers arrive at ``sink``, possibly before this returns."""

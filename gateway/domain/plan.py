@@ -1,0 +1,107 @@
+"""Typed actions, their risk and their life. The life cycle is the table below."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from gateway.errors import ConflictError
+
+
+class Risk(StrEnum):
+    """SAFE runs by itself, MODERATE if configured, CRITICAL always asks."""
+
+    SAFE = "SAFE"
+    MODERATE = "MODERATE"
+    CRITICAL = "CRITICAL"
+
+
+class Mode(StrEnum):
+    """observe: plan only; approve: SAFE runs, the rest asks; auto: SAFE and MODERATE run, CRITICAL asks."""
+
+    OBSERVE = "observe"
+    APPROVE = "approve"
+    AUTO = "auto"
+
+
+class ActionKind(StrEnum):
+    """The catalogue. Nothing outside it can be planned, whatever a model says."""
+
+    EJECT_TARGET = "eject_target"
+
+
+class ActionState(StrEnum):
+    """Where an action stands."""
+
+    PENDING = "PENDING"
+    APPROVED = "APPROVED"
+    REJECTED = "REJECTED"
+    EXPIRED = "EXPIRED"
+    EXECUTED = "EXECUTED"
+    FAILED = "FAILED"
+    REVERTED = "REVERTED"
+
+
+ACTION_TRANSITIONS: dict[ActionState, frozenset[ActionState]] = {
+    ActionState.PENDING: frozenset({ActionState.APPROVED, ActionState.REJECTED, ActionState.EXPIRED}),
+    ActionState.APPROVED: frozenset({ActionState.EXECUTED, ActionState.FAILED, ActionState.EXPIRED}),
+    ActionState.EXECUTED: frozenset({ActionState.REVERTED, ActionState.FAILED}),
+    ActionState.REJECTED: frozenset(),
+    ActionState.EXPIRED: frozenset(),
+    ActionState.FAILED: frozenset(),
+    ActionState.REVERTED: frozenset(),
+}
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What the gateway's own traffic said about an action, before against after.
+
+    ``verdict``: "watching", "helped", "no_effect" (undone and escalated), "worse" (undone and escalated),
+    "too_little_traffic". Shares are errors per request in 0..1.
+    """
+
+    verdict: str
+    before: float
+    after: float
+    requests_after: int
+    decided_at: float
+    statement: str
+
+
+class Action(msgspec.Struct, frozen=True):
+    """One reversible step, bound to one incident. What is approved is exactly this: kind, upstream, target, ttl."""
+
+    id: str
+    incident_id: str
+    kind: ActionKind
+    upstream: str
+    target: str
+    ttl_s: float  # the effect ends by itself after this
+    risk: Risk
+    risk_reason: str
+    effect: str  # what it does, in one sentence with numbers
+    undo: str  # how it is taken back
+    success_signal: str  # what must become true for it to count as helped
+    state: ActionState
+    created_at: float
+    expires_at: float  # an undecided action lapses then
+    tenant: str = ""
+    decided_by: str = ""
+    decided_at: float | None = None
+    executed_at: float | None = None
+    ended_at: float | None = None
+    directive_id: str = ""
+    note: str = ""  # why it failed, was rejected or reverted
+    outcome: Outcome | None = None
+
+    def moved_to(self, state: ActionState) -> Action:
+        """This action in another state.
+
+        Raises:
+            ConflictError: the table does not allow the step, for instance a second approval; names who was first.
+        """
+        if state not in ACTION_TRANSITIONS[self.state]:
+            by = f" by {self.decided_by}" if self.decided_by else ""
+            raise ConflictError(f"action {self.id} is already {self.state}{by}; it cannot become {state}")
+        return msgspec.structs.replace(self, state=state)

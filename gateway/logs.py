@@ -1,0 +1,59 @@
+"""The event log: names with fields (``incident.opened``), one JSON object a line, or plain columns on a terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+# Values under these keys never reach a log line, whoever passes them.
+_SECRET_KEYS = frozenset({"authorization", "password", "token", "secret", "api_key", "cookie", "set_up_token"})
+
+
+def _hide_secrets(_logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key in _SECRET_KEYS & event.keys():
+        event[key] = "[hidden]"
+    return event
+
+
+def configure(*, level: str = "INFO", process: str = "", json: bool | None = None) -> None:
+    """Send structlog and the standard library's warnings to standard error.
+
+    JSON escapes control characters, so text from the traffic cannot forge a line; the terminal form prints reprs.
+
+    Args:
+        level: DEBUG, INFO, WARNING or ERROR.
+        process: who writes, such as "control" or "worker 1".
+        json: force the form; by default plain on a terminal, JSON elsewhere.
+    """
+    as_json = json if json is not None else not sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _hide_secrets,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer()
+            if as_json
+            else structlog.dev.ConsoleRenderer(colors=True, pad_event_to=28),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.clear_contextvars()
+    if process:
+        structlog.contextvars.bind_contextvars(process=process)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s", force=True)
+
+
+def get(name: str) -> structlog.typing.FilteringBoundLogger:
+    """A logger; ``name`` is the stage that speaks."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(stage=name)
+    return logger

@@ -1,0 +1,70 @@
+"""Every Prometheus name and label stands here; docs/reference/metrics.md is checked against this table.
+
+Traffic metrics are raised in control from the records it reads; a worker's own counters ride in its spool batches
+(docs/adr/0003). Labels are names from the configuration, never raw paths.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Metric(NamedTuple):
+    """One exposed family."""
+
+    name: str
+    kind: str  # counter, gauge, histogram
+    labels: tuple[str, ...]
+    help: str
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("sentinel_requests_total", "counter", ("route", "method", "status_class", "tenant"), "Requests finished."),
+    Metric("sentinel_request_duration_seconds", "histogram", ("route",), "Time from first byte in to last byte out."),
+    Metric("sentinel_upstream_duration_seconds", "histogram", ("upstream", "target"), "Time of requests by target."),
+    Metric("sentinel_errors_total", "counter", ("route", "kind"), "Requests the gateway answered or cut short itself."),
+    Metric("sentinel_rate_limited_total", "counter", ("route", "scope"), "Requests refused by a limit."),
+    Metric("sentinel_limiter_fallback_total", "counter", (), "Limit checks decided without Redis."),
+    Metric(
+        "sentinel_limiter_calls_total", "counter", ("outcome",), "Script calls to Redis: ok, noscript, failed, slow."
+    ),
+    Metric(
+        "sentinel_upstream_connections_total",
+        "counter",
+        ("upstream", "outcome"),
+        "Connections: opened, reused, failed, stale.",
+    ),
+    Metric("sentinel_records_total", "counter", ("outcome",), "Request records: stored, dropped, poisoned."),
+    Metric("sentinel_spool_bytes", "gauge", (), "Bytes waiting in the spool."),
+    Metric("sentinel_ship_seconds", "histogram", (), "Time of one shipping transaction."),
+    Metric("sentinel_store_up", "gauge", (), "1 while the last shipping transaction succeeded."),
+    Metric("sentinel_snapshot_revision", "gauge", (), "Revision of the snapshot in force."),
+    Metric("sentinel_workers", "gauge", (), "Live workers on this node."),
+    Metric("sentinel_target_healthy", "gauge", ("upstream", "target"), "1 when the target takes its full share."),
+    Metric("sentinel_incidents_open", "gauge", ("severity",), "Open incidents."),
+    Metric("sentinel_incidents_total", "counter", ("severity",), "Incidents opened."),
+    Metric("sentinel_actions_total", "counter", ("kind", "outcome"), "Actions by what became of them."),
+    Metric("sentinel_detection_seconds", "histogram", (), "Time of one detection pass."),
+    Metric("sentinel_model_tokens_total", "counter", ("provider", "direction"), "Tokens spent on reports."),
+    Metric(
+        "sentinel_notifications_total", "counter", ("kind", "outcome"), "Notifications: delivered, retried, given_up."
+    ),
+    Metric("sentinel_build_info", "gauge", ("version",), "Always 1."),
+)
+
+
+class WorkerCounters:
+    """A worker's own counters between two spool batches. Not thread-safe: one event loop owns it."""
+
+    def __init__(self) -> None:
+        self._amounts: dict[str, float] = {}
+
+    def count(self, name: str, *labels: str, amount: float = 1) -> None:
+        """Raise counter ``name`` with label values in the order METRICS gives them."""
+        key = "|".join((name, *labels))
+        self._amounts[key] = self._amounts.get(key, 0) + amount
+
+    def take(self) -> dict[str, float]:
+        """What has been counted since the last call, keyed ``name|label value|…``."""
+        taken, self._amounts = self._amounts, {}
+        return taken

@@ -1,0 +1,1 @@
+"""The way to the upstreams: which target, which connection, which headers."""

@@ -1,0 +1,1 @@
+"""What to do: typed actions, their risk, approval, execution and verification."""

@@ -1,0 +1,1 @@
+"""Executors: how each kind of action is carried out and taken back."""
