@@ -1,0 +1,146 @@
+"""What the admin plane needs from the rest of control, as Protocols; gateway.app hands in the real ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from gateway.domain.audit import AuditEntry, ConfigRevision
+    from gateway.domain.identity import Actor, Session, User
+    from gateway.domain.incident import Incident
+    from gateway.domain.paging import Page, RequestFilter
+    from gateway.domain.plan import Action
+    from gateway.domain.routing import ApiKey, Snapshot
+    from gateway.domain.traffic import BucketKey, RequestRecord, Tally
+    from gateway.domain.window import Window
+
+
+class IncidentReader(Protocol):
+    """Incidents, newest first."""
+
+    async def page(self, *, state: str = "", severity: str = "", limit: int = 50, cursor: str = "") -> Page[Incident]:
+        """``state`` is an IncidentState, "open" for everything not CLOSED, or empty for all."""
+        ...
+
+    async def get(self, incident_id: str) -> Incident:
+        """Raises NotFoundError."""
+        ...
+
+    async def of_action(self, action_id: str) -> Incident:
+        """The incident an action belongs to. Raises NotFoundError."""
+        ...
+
+
+class Decisions(Protocol):
+    """What a person may decide; implemented by the pipeline, so that there is one place that acts."""
+
+    async def approve(self, action_id: str, actor: Actor) -> Action:
+        """Run a PENDING action. Raises NotFoundError, or ConflictError naming who was first."""
+        ...
+
+    async def reject(self, action_id: str, actor: Actor, reason: str) -> Action:
+        """Decline a PENDING action. Raises NotFoundError or ConflictError."""
+        ...
+
+    async def close(self, incident_id: str, actor: Actor, reason: str) -> Incident:
+        """Close by hand: pending actions lapse, running ones are taken back. Raises NotFoundError or ConflictError."""
+        ...
+
+
+class RequestReader(Protocol):
+    """Stored request records."""
+
+    async def search(self, wanted: RequestFilter) -> Page[RequestRecord]:
+        """Newest first."""
+        ...
+
+    async def get(self, request_id: str) -> RequestRecord:
+        """Raises NotFoundError."""
+        ...
+
+
+class LiveRequests(Protocol):
+    """Records as control reads them, for the live tail."""
+
+    def subscribe(self) -> AsyncIterator[RequestRecord]:
+        """Records from now on; a slow reader loses the oldest (bounded queue), never holds up control."""
+        ...
+
+
+class BucketReader(Protocol):
+    """Stored minute buckets."""
+
+    async def read(self, start: float, end: float, *, route: str = "") -> Sequence[tuple[BucketKey, Tally]]:
+        """All rows of minutes in [start, end), nodes already added up."""
+        ...
+
+
+class Users(Protocol):
+    """Dashboard users and their sessions."""
+
+    async def count(self) -> int: ...
+    async def page(self, *, limit: int = 50, cursor: str = "") -> Page[User]: ...
+    async def get(self, user_id: str) -> User: ...
+    async def by_email(self, email: str) -> User | None: ...
+    async def save(self, user: User) -> None: ...
+    async def delete(self, user_id: str) -> None: ...
+    async def open_session(self, session: Session) -> None: ...
+    async def session(self, digest: bytes) -> tuple[Session, User] | None: ...
+    async def close_session(self, digest: bytes) -> None: ...
+
+
+class Keys(Protocol):
+    """API keys of callers. ``issue`` and ``revoke`` also reach the workers (a new snapshot within a second)."""
+
+    async def page(self, *, limit: int = 50, cursor: str = "") -> Page[ApiKey]: ...
+    async def issue(self, key: ApiKey) -> None: ...
+    async def revoke(self, key_id: str) -> None: ...
+
+
+class Audit(Protocol):
+    """The trail of decisions."""
+
+    async def write(self, entry: AuditEntry) -> None: ...
+    async def page(self, *, limit: int = 50, cursor: str = "") -> Page[AuditEntry]: ...
+
+
+class Configuration(Protocol):
+    """The configuration in force and its history."""
+
+    def text(self) -> str:
+        """The text in force."""
+        ...
+
+    def check(self, text: str) -> Sequence[str]:
+        """Every problem as ``file:line:column: what; how to mend it``; empty when good."""
+        ...
+
+    async def history(self, *, limit: int = 50) -> Sequence[ConfigRevision]: ...
+
+    async def apply(self, text: str, actor: Actor, note: str = "") -> ConfigRevision:
+        """Validate, publish to every worker, record as a revision. Raises ConfigError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminPorts:
+    """Everything the admin plane is handed, in one bag."""
+
+    incidents: IncidentReader
+    decisions: Decisions
+    requests: RequestReader
+    live: LiveRequests
+    buckets: BucketReader
+    users: Users
+    keys: Keys
+    audit: Audit
+    configuration: Configuration
+    window: Window
+    snapshot: Callable[[], Snapshot]
+    target_states: Callable[[], Mapping[tuple[str, str], str]]  # (upstream, target) → ok, ejected, trial, unhealthy
+    not_ready: Callable[[], Sequence[str]]  # reasons, empty when ready
+    metrics: Callable[[], bytes]  # the exposition of /metrics
+    clock: Callable[[], float]  # seconds since the epoch
