@@ -67,6 +67,17 @@ class ForbiddenError(SentinelError):
     status = 403
 
 
+class TooManyAttemptsError(SentinelError):
+    """The caller has to wait ``retry_after_s`` before the next try."""
+
+    status = 429
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after_s = retry_after_s
+
+
 class StoreUnavailableError(SentinelError):
     """The database refused, timed out or is read-only; work goes on from memory and journal."""
 
