@@ -101,10 +101,11 @@ class ModelError(SentinelError):
 
 
 class DeliveryError(SentinelError):
-    """A notification did not arrive; ``retryable`` says whether the outbox should try again."""
+    """A notification did not arrive; ``retryable`` says whether to try again, ``retry_after_s`` not before when."""
 
     status = 502
 
-    def __init__(self, message: str, *, retryable: bool = True, remedy: str = "") -> None:
+    def __init__(self, message: str, *, retryable: bool = True, retry_after_s: float = 0.0, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
         self.retryable = retryable
+        self.retry_after_s = retry_after_s

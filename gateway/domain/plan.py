@@ -69,6 +69,47 @@ class Outcome(msgspec.Struct, frozen=True):
     statement: str
 
 
+class Sample(msgspec.Struct, frozen=True):
+    """How many of so many requests were bad: failed or, for latency, slower than the line drawn."""
+
+    bad: int = 0
+    requests: int = 0
+
+    @property
+    def share(self) -> float:
+        """Bad ones per request, 0 when there were none."""
+        return self.bad / self.requests if self.requests else 0.0
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """What an action is judged by, saved with it so that a restarted control judges by the same.
+
+    The samples are taken at execution: ``target`` the one acted on, ``siblings`` the upstream's other targets, ``place``
+    where the incident shows, ``others`` all other upstreams.
+    """
+
+    signal: str = "error_rate"  # a Signal
+    slow_us: int = 0  # for latency: a request slower than this is bad
+    onset: float = 0.0
+    route: str = ""  # the incident's place
+    place_upstream: str = ""
+    patience_s: float = 10.0  # how long the upstream may take to answer: an earlier look sees only the quick answers
+    before: Sample = Sample()
+    target: Sample = Sample()
+    siblings: Sample = Sample()
+    place: Sample = Sample()
+    others: Sample = Sample()
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """Where an executed action stands on its way back: in full effect, or letting ``share`` of the traffic through."""
+
+    share: float = 0.0  # 0: full effect
+    since: float = 0.0  # when this phase began
+    pause_s: float = 0.0  # full effect holds this long before the next trial
+    failed: int = 0  # trials so far that met the fault again
+
+
 class Action(msgspec.Struct, frozen=True):
     """One reversible step, bound to one incident. What is approved is exactly this: kind, upstream, target, ttl."""
 
@@ -94,6 +135,9 @@ class Action(msgspec.Struct, frozen=True):
     directive_id: str = ""
     note: str = ""  # why it failed, was rejected or reverted
     outcome: Outcome | None = None
+    effect_until: float = 0.0  # when the directive in force ends by itself, seconds since the epoch
+    watch: Watch = Watch()
+    trial: Trial = Trial()
 
     def moved_to(self, state: ActionState) -> Action:
         """This action in another state.
