@@ -10,14 +10,14 @@ import signal
 import socket
 import sys
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx2
 
 from gateway.errors import SentinelError
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
 SERVICES = ("orders", "payments", "catalog")
@@ -117,7 +117,7 @@ class Stage:
         )
         self._services = httpx2.AsyncClient(timeout=10)
 
-    async def __aenter__(self) -> Stage:
+    async def __aenter__(self) -> Self:
         """Start everything and wait until the gateway is ready and every target answers."""
         try:
             await self._start()
@@ -148,6 +148,11 @@ class Stage:
         """The last lines a process wrote."""
         path = self.folder / f"{name}.log"
         return "\n".join(path.read_text(errors="replace").splitlines()[-15:]) if path.exists() else ""
+
+    def set_up_link(self) -> str:
+        """The one-time link that the gateway printed for its first dashboard user."""
+        words = (self.folder / "gateway.log").read_text(errors="replace").split()
+        return next((word for word in words if "/dashboard/setup?" in word), f"{self.admin_url}/dashboard")
 
     async def _start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
