@@ -84,8 +84,8 @@ class Sample(msgspec.Struct, frozen=True):
 class Watch(msgspec.Struct, frozen=True):
     """What an action is judged by, saved with it so that a restarted control judges by the same.
 
-    The samples are taken at execution: ``target`` the one acted on, ``siblings`` the upstream's other targets, ``place``
-    where the incident shows, ``others`` all other upstreams.
+    The samples are taken at execution: ``target`` the one acted on, ``siblings`` the upstream's other targets,
+    ``place`` where the incident shows, ``others`` all other upstreams.
     """
 
     signal: str = "error_rate"  # a Signal
