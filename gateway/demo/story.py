@@ -123,7 +123,8 @@ class Story:
         self._say(
             "quiet",
             f"All is well: {felt.requests / (QUIET_S - 2):.0f} orders/s, {felt.failed} failed, "
-            f"p95 {felt.p95_ms:.0f} ms. acme-batch-export asks too often and got 429 {limited} times; nobody else notices.",
+            f"p95 {felt.p95_ms:.0f} ms. acme-batch-export asks too often and got 429 {limited} times; "
+            "nobody else notices.",
         )
         if felt.failed or not felt.requests or not limited:
             raise PlotError(

@@ -1,0 +1,55 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Everything is installed into .venv; nothing else is touched.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: help demo test check setup lock format clean
+.DEFAULT_GOAL := help
+
+help:  ## What there is.
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+demo: $(VENV)/.runtime  ## The gateway doing its main job on real traffic, from the first request to a closed incident.
+	@$(BIN)/sentinel demo $(ARGS)
+
+test: $(VENV)/.complete  ## The whole test suite, on real PostgreSQL and Redis.
+	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+check: $(VENV)/.complete  ## Lint, types, import contracts, lock files.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+setup: $(VENV)/.complete  ## The complete environment: all extras and development tools.
+
+format: $(VENV)/.complete  ## Format and mend what can be mended mechanically.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# The lock files name no host; plain pip reads them too.
+lock: $(VENV)/.complete  ## Pin every dependency anew, with hashes.
+	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-header --no-emit-index-url pyproject.toml -o requirements/runtime.txt
+	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-header --no-emit-index-url --extra dev pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-header --no-emit-index-url --extra ai pyproject.toml -o requirements/ai.txt
+
+clean:  ## Remove the environment and every cache.
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "SentinelStack needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Choose another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python's venv module is incomplete here. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: $(VENV)/bin/pip requirements/runtime.txt pyproject.toml
+	@echo "Installing SentinelStack into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/.complete: $(VENV)/bin/pip requirements/dev.txt pyproject.toml
+	@echo "Installing SentinelStack with all extras and development tools into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@ $(VENV)/.runtime
