@@ -140,7 +140,11 @@ class BucketKey(NamedTuple):
 
 
 class SpoolPosition(msgspec.Struct, frozen=True, order=True):
-    """How far a segment has been stored: the byte offset after the last whole batch."""
+    """How far a segment has been stored: the byte offset after the last whole batch.
+
+    ``sequence`` is the number of the record expected next, so that a restart still knows what a worker lost.
+    """
 
     segment: str
     offset: int
+    sequence: int = 0
