@@ -1,0 +1,175 @@
+"""One action's way through execution, verification, trials and return: pure decisions, carried out by executors.
+
+The caller saves the returned action after every call and calls again a few seconds later; since every act ends by
+itself and has an id of its own, a crash in between costs nothing but time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway import logs
+from gateway.domain.incident import TimelineEntry
+from gateway.domain.plan import Action, ActionState, Trial
+from gateway.errors import SentinelError
+from gateway.remediate.half_open import DEFAULT_POLICY, Extend, Restore, Revert, TrialAt, TrialPolicy, next_step
+from gateway.remediate.planner import candidates, chosen
+from gateway.remediate.risk_policy import objection
+from gateway.remediate.situation import Plan
+from gateway.remediate.verification import begin, verify
+from gateway.remediate.wording import span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gateway.domain.diagnosis import Diagnosis
+    from gateway.domain.incident import Incident
+    from gateway.domain.plan import ActionKind
+    from gateway.domain.policy import RemediateSettings
+    from gateway.domain.routing import Snapshot
+    from gateway.domain.window import Window
+    from gateway.remediate.actions.executor import Executor
+
+_log = logs.get("remediate")
+_SETTLED = frozenset({"helped", "no_effect", "worse", "too_little_traffic"})
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """What became of an action in one step; ``escalate``: people have to look, the machine is at its end."""
+
+    action: Action
+    entries: tuple[TimelineEntry, ...] = ()
+    escalate: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything happened that must be saved."""
+        return bool(self.entries)
+
+
+class Remediation:
+    """Plans, executes, watches and takes back.
+
+    Args:
+        executors: who carries out each kind of action.
+        window: the recent traffic that verdicts rest on.
+        snapshot: the configuration and directives in force, as of the call.
+        settings: the operator's bounds, as of the call.
+        policy: how actions are brought back.
+    """
+
+    def __init__(
+        self,
+        executors: Mapping[ActionKind, Executor],
+        window: Window,
+        snapshot: Callable[[], Snapshot],
+        settings: Callable[[], RemediateSettings],
+        policy: TrialPolicy = DEFAULT_POLICY,
+    ) -> None:
+        self._executors = executors
+        self._window = window
+        self._snapshot = snapshot
+        self._settings = settings
+        self._policy = policy
+
+    def plan(self, incident: Incident, diagnosis: Diagnosis, now: float) -> Plan:
+        """Candidates for the diagnosis, those its report suggests first."""
+        made = candidates(incident, diagnosis, self._snapshot(), self._window, self._settings(), now)
+        return Plan(chosen(made.actions, diagnosis.report.suggested_actions), made.why_not)
+
+    async def execute(self, action: Action, now: float) -> Progress:
+        """An APPROVED action carried out, or FAILED with the reason: the cap and the risk are checked once more.
+
+        Raises:
+            ConflictError: the action is not APPROVED.
+        """
+        failed = action.moved_to(ActionState.FAILED)
+        why = objection(action, self._snapshot(), self._settings(), now)
+        if not why:
+            try:
+                executed = await self._executors[action.kind].execute(begin(action, self._window, now), now)
+            except SentinelError as error:
+                why = str(error)
+            else:
+                held = Trial(since=now, pause_s=self._policy.first_pause_s)
+                _log.info("action.executed", action=action.id, upstream=action.upstream, target=action.target)
+                text = f"{action.effect} ({action.decided_by})"
+                return Progress(
+                    msgspec.structs.replace(executed, trial=held), (TimelineEntry(now, "action.executed", text),)
+                )
+        _log.warning("action.failed", action=action.id, why=why)
+        gone = msgspec.structs.replace(failed, note=why, ended_at=now)
+        text = f"{action.target} was not taken out: {why}."
+        return Progress(gone, (TimelineEntry(now, "action.failed", text),), escalate=True)
+
+    async def advance(self, action: Action, now: float) -> Progress:
+        """The next step of an EXECUTED action, if it is time for one; any other action comes back as it is."""
+        if action.state is not ActionState.EXECUTED:
+            return Progress(action)
+        if self._executors[action.kind].dry:
+            ended = now >= action.effect_until
+            return (
+                await self._return(action, now, "the dry run is over", "action.restored") if ended else Progress(action)
+            )
+        action, entries = self._verified(action, now)
+        try:
+            progress = await self._stepped(action, now)
+        except SentinelError as error:
+            # The directive in force ends by itself, and the next call tries again.
+            _log.warning("action.step_failed", action=action.id, why=str(error))
+            progress = Progress(action)
+        return msgspec.structs.replace(progress, entries=entries + progress.entries)
+
+    async def take_back(self, action: Action, now: float, why: str) -> Progress:
+        """An EXECUTED action taken back at once, because a person or the end of the incident wants it.
+
+        Raises:
+            SentinelError: it could not be taken back now; it still ends by itself.
+        """
+        if action.state is not ActionState.EXECUTED:
+            return Progress(action)
+        return await self._return(action, now, why, "action.reverted")
+
+    def _verified(self, action: Action, now: float) -> tuple[Action, tuple[TimelineEntry, ...]]:
+        if action.trial.share > 0 or (action.outcome is not None and action.outcome.verdict in _SETTLED):
+            return action, ()
+        outcome = verify(action, self._window, now)
+        first = action.outcome is None
+        action = msgspec.structs.replace(action, outcome=outcome)
+        if outcome.verdict not in _SETTLED:
+            return action, (TimelineEntry(now, "action.watching", outcome.statement),) if first else ()
+        _log.info("action.verified", action=action.id, verdict=outcome.verdict, after=round(outcome.after, 4))
+        return action, (TimelineEntry(now, "action.verified", outcome.statement),)
+
+    async def _stepped(self, action: Action, now: float) -> Progress:
+        executor = self._executors[action.kind]
+        step = next_step(action, self._window, now, self._policy)
+        if isinstance(step, TrialAt):
+            # A wider trial goes on counting from where it began.
+            since = action.trial.since if action.trial.share > 0 else now
+            tried = await executor.trial(action, step.share, now)
+            trial = msgspec.structs.replace(action.trial, share=step.share, since=since)
+            return self._told(tried, trial, now, "action.trial", f"Trial: {step.reason}.")
+        if isinstance(step, Extend):
+            held = await executor.hold(action, now)
+            trial = Trial(since=now, pause_s=step.pause_s, failed=action.trial.failed + 1)
+            text = f"Out again for {span(action.ttl_s)}, next trial in {span(step.pause_s)}: {step.reason}."
+            return self._told(held, trial, now, "action.extended", text)
+        if isinstance(step, Restore):
+            return await self._return(action, now, step.reason, "action.restored")
+        if isinstance(step, Revert):
+            progress = await self._return(action, now, step.reason, "action.reverted")
+            return msgspec.structs.replace(progress, escalate=True)
+        return Progress(action)
+
+    def _told(self, action: Action, trial: Trial, now: float, kind: str, text: str) -> Progress:
+        _log.info(kind, action=action.id, share=trial.share, pause_s=trial.pause_s, failed=trial.failed)
+        return Progress(msgspec.structs.replace(action, trial=trial), (TimelineEntry(now, kind, text),))
+
+    async def _return(self, action: Action, now: float, why: str, kind: str) -> Progress:
+        returned = await self._executors[action.kind].undo(action, now, why)
+        _log.info(kind, action=action.id, why=why)
+        text = f"{action.target} of {action.upstream} is back in rotation: {why.rstrip('.')}."
+        return Progress(returned, (TimelineEntry(now, kind, text),))

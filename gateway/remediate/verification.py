@@ -1,0 +1,163 @@
+"""Whether an executed action helped, told from the gateway's own traffic before and after. Pure.
+
+Four groups of requests are compared, each with Fisher's exact test: the upstream acted on (must get better), the place
+where the incident shows (must not get worse), the upstream's other targets before the action (the control: had they
+been as bad, their recovery would not be the action's doing), and all other upstreams (when everything gets worse, the
+action is not to blame). Significance alone is no verdict: the effect must also be half of what the action promised.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from gateway.domain.plan import Action, Outcome, Sample
+from gateway.remediate.comparison import less, lower, sample
+from gateway.remediate.ejection import look_back
+from gateway.remediate.wording import counted, what_is_bad
+
+if TYPE_CHECKING:
+    from gateway.domain.traffic import SeriesKey
+    from gateway.domain.window import Where, Window
+
+# Workers notice a directive within a second; requests begun before it end within the next.
+SETTLE_S = 2.0
+# Two whole cells at least: one lucky cell proves nothing.
+LOOK_AFTER_S = 10.0
+# Requests that hung when the action came end by the upstream's timeouts, so a bad verdict waits for them.
+DECIDE_BY_S = 45.0
+# With hardly any traffic it takes longer; then the honest answer is that nothing can be said.
+GIVE_UP_S = 120.0
+# Late verdicts look at the newest traffic only, so that stragglers from before the action drop out.
+_RECENT_S = 15.0
+_FEWEST = 8
+# The action has to take away half of what the ill target stood out by.
+_HALF = 0.5
+# Got worse: by a quarter and two points, beyond luck.
+_WORSE_FACTOR = 1.25
+_WORSE_POINTS = 0.02
+
+
+class After(NamedTuple):
+    """What the traffic looks like since the action: the upstream, and the incident's place."""
+
+    upstream: Sample
+    place: Sample
+    others: Sample
+
+
+def begin(action: Action, window: Window, now: float) -> Action:
+    """The action with its "before" measured, to be called right before it is executed."""
+    watch = action.watch
+    start = look_back(watch.onset, now)
+
+    def measured(where: Where) -> Sample:
+        return sample(window, watch, start, now, where)
+
+    target = measured(lambda key: key.upstream == action.upstream and key.target == action.target)
+    siblings = measured(lambda key: key.upstream == action.upstream and key.target not in {action.target, ""})
+    seen = msgspec.structs.replace(
+        watch,
+        before=measured(lambda key: key.upstream == action.upstream),
+        # Hours may lie between proposal and approval; when nothing came meanwhile, what was shown still stands.
+        target=target if target.requests else watch.target,
+        siblings=siblings if siblings.requests else watch.siblings,
+        place=measured(lambda key: _at_place(action, key)),
+        others=measured(lambda key: key.upstream not in {action.upstream, watch.place_upstream}),
+    )
+    return msgspec.structs.replace(action, watch=seen)
+
+
+def verify(action: Action, window: Window, now: float) -> Outcome:
+    """What can be said ``now``; "watching" until it is clear, at the latest two minutes after the execution."""
+    executed_at = action.executed_at or now
+    elapsed = now - executed_at - SETTLE_S
+    if elapsed < LOOK_AFTER_S:
+        return _outcome(action, "watching", Sample(), now, "Traffic since the action is being watched.")
+    seen = after(action, window, executed_at + SETTLE_S, now)
+    if min(seen.upstream.requests, action.watch.before.requests) < _FEWEST:
+        if elapsed < GIVE_UP_S:
+            return _outcome(action, "watching", seen.upstream, now, "There is little traffic; watching on.")
+        return _outcome(action, "too_little_traffic", seen.upstream, now, "Too few requests to tell whether it helped.")
+    verdict, text = _verdict(action, seen)
+    if verdict == "no_effect" and elapsed < DECIDE_BY_S:
+        return _outcome(action, "watching", seen.upstream, now, "Not clearly better yet; watching on.")
+    return _outcome(action, verdict, seen.upstream, now, text)
+
+
+def after(action: Action, window: Window, start: float, now: float) -> After:
+    """The traffic since ``start``; only its newest part once that holds enough requests."""
+    recent = max(start, now - _RECENT_S)
+    if sample(window, action.watch, recent, now, lambda key: key.upstream == action.upstream).requests < _FEWEST:
+        recent = start
+
+    def measured(where: Where) -> Sample:
+        return sample(window, action.watch, recent, now, where)
+
+    return After(
+        upstream=measured(lambda key: key.upstream == action.upstream),
+        place=measured(lambda key: _at_place(action, key)),
+        others=measured(lambda key: key.upstream not in {action.upstream, action.watch.place_upstream}),
+    )
+
+
+def grew_worse(before: Sample, now: Sample, others_before: Sample, others_now: Sample) -> bool:
+    """Whether it is materially worse than before, beyond luck, while the rest of the traffic did not follow."""
+    if not lower(before, now) or now.share < before.share * _WORSE_FACTOR + _WORSE_POINTS:
+        return False
+    everything = lower(others_before, others_now) and (
+        others_now.share - others_before.share >= _HALF * (now.share - before.share)
+    )
+    return not everything
+
+
+def _verdict(action: Action, seen: After) -> tuple[str, str]:
+    watch = action.watch
+    name, verb = action.upstream, what_is_bad(watch)
+    numbers = f"{name}: {counted(watch.before)} {verb} before, {counted(seen.upstream)} after"
+    if grew_worse(watch.before, seen.upstream, watch.others, seen.others):
+        return "worse", f"It got worse. {numbers}."
+    if grew_worse(watch.place, seen.place, watch.others, seen.others):
+        return "worse", f"{_place(action)} got worse: {counted(watch.place)} before, {counted(seen.place)} after."
+    if not lower(seen.upstream, watch.before):
+        return "no_effect", f"It did not help. {numbers}."
+    removed = watch.before.share - seen.upstream.share
+    by_themselves = watch.siblings.share - seen.upstream.share
+    if lower(seen.upstream, watch.siblings) and by_themselves >= _HALF * removed:
+        return "no_effect", f"The untouched targets recovered as well, so it was not the action. {numbers}."
+    if removed < _HALF * (watch.before.share - watch.siblings.share):
+        return "no_effect", f"It helped less than half as much as it should have. {numbers}."
+    return "helped", f"It helped. {numbers}{_about_place(action, seen)}."
+
+
+def _about_place(action: Action, seen: After) -> str:
+    watch = action.watch
+    if watch.place_upstream in {"", action.upstream} or not (watch.place.requests and seen.place.requests):
+        return ""
+    better = "" if less(seen.place, watch.place) < _HALF else ", not better yet"
+    return f". {_place(action)}: {counted(watch.place)} before, {counted(seen.place)} after{better}"
+
+
+def _at_place(action: Action, key: SeriesKey) -> bool:
+    watch = action.watch
+    if not watch.route and not watch.place_upstream:
+        return key.upstream == action.upstream
+    return watch.route in {"", key.route} and watch.place_upstream in {"", key.upstream}
+
+
+def _place(action: Action) -> str:
+    if action.watch.route:
+        return f"route {action.watch.route}"
+    return action.watch.place_upstream or action.upstream
+
+
+def _outcome(action: Action, verdict: str, seen: Sample, now: float, statement: str) -> Outcome:
+    return Outcome(
+        verdict=verdict,
+        before=action.watch.before.share,
+        after=seen.share,
+        requests_after=seen.requests,
+        decided_at=now,
+        statement=statement,
+    )
