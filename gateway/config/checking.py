@@ -1,0 +1,166 @@
+"""One text judged whole: what ``sentinel check`` prints, and the only way a configuration comes into force."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from gateway.config import compile as compiling
+from gateway.config import reading
+from gateway.config.document import Document
+from gateway.config.findings import Finding
+from gateway.config.rules import access, operations, service, traffic
+from gateway.config.rules.context import Context
+from gateway.errors import ConfigError
+from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.domain.routing import Limit, Route, Snapshot
+
+_WINDOW_UNITS = {1: "s", 60: "min", 3600: "h", 86400: "day"}
+
+
+class Configuration(msgspec.Struct, frozen=True):
+    """A configuration without errors: its text, its document, and the public key that the document names a file of."""
+
+    document: Document
+    text: str
+    public_key: str = ""
+    warnings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """``configuration`` and ``snapshot`` are None exactly when there are errors. ``str`` of a finding is its line."""
+
+    errors: tuple[Finding, ...]
+    warnings: tuple[Finding, ...]
+    configuration: Configuration | None = None
+    snapshot: Snapshot | None = None
+
+
+class EffectiveRoute(NamedTuple):
+    """One route as it works, in words for a table."""
+
+    name: str
+    methods: str
+    host: str
+    path: str
+    auth: str
+    limits: str
+    upstream: str
+    targets: str
+
+
+def check(path: Path, environ: Mapping[str, str]) -> CheckResult:
+    """Judge the file at ``path`` under that environment."""
+    settings = Settings.from_environ(environ)
+    text, finding = read_file(path)
+    if finding is not None:
+        return CheckResult(errors=(finding,), warnings=())
+    return check_text(text, str(path), settings)
+
+
+def check_text(text: str, source: str, settings: Settings, *, folder: Path | None = None) -> CheckResult:
+    """Judge a text. ``source`` is the name that stands in findings; relative paths begin at ``folder`` (here: cwd)."""
+    read = reading.read(text, source, settings.overrides)
+    context = Context(read, settings, folder or Path.cwd())
+    public_key = ""
+    if read.raw or not read.report.findings:  # text that is no TOML has nothing to judge
+        traffic.judge(context)
+        service.judge(context)
+        public_key = access.judge(context)
+        operations.judge(context)
+    findings = sorted(read.report.findings, key=lambda finding: (finding.line == 0, finding.line, finding.column))
+    errors = tuple(finding for finding in findings if not finding.warning)
+    warnings = tuple(finding for finding in findings if finding.warning)
+    if errors:
+        return CheckResult(errors=errors, warnings=warnings)
+    return CheckResult(
+        errors=(),
+        warnings=warnings,
+        configuration=Configuration(read.document, text, public_key, warnings),
+        snapshot=compiling.snapshot(read.document, revision=0, created_at=0.0, public_key=public_key),
+    )
+
+
+def load(text: str, source: str, settings: Settings, *, folder: Path | None = None) -> Configuration:
+    """The configuration of a text that must be good.
+
+    Raises:
+        ConfigError: with every error in ``problems``.
+    """
+    result = check_text(text, source, settings, folder=folder)
+    if result.configuration is None:
+        raise refused(source, result.errors)
+    return result.configuration
+
+
+def load_file(path: Path, settings: Settings) -> Configuration:
+    """The configuration of a file that must be good.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds errors.
+    """
+    text, finding = read_file(path)
+    if finding is not None:
+        raise refused(str(path), (finding,))
+    return load(text, str(path), settings)
+
+
+def refused(source: str, errors: tuple[Finding, ...]) -> ConfigError:
+    """The exception that carries these errors."""
+    count = f"{len(errors)} errors" if len(errors) > 1 else "an error"
+    return ConfigError(
+        f"{source} has {count}",
+        problems=tuple(str(error) for error in errors),
+        remedy=f"sentinel check --config {source}",
+    )
+
+
+def read_file(path: Path) -> tuple[str, Finding | None]:
+    """The text of a file, or the finding that says why there is none."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(reading.LARGEST_TEXT + 1)
+        return content.decode(), None
+    except FileNotFoundError:
+        remedy = "sentinel init writes one, or sentinel serve --upstream http://HOST:PORT needs none"
+        return "", Finding(str(path), 0, 0, "there is no such file", remedy)
+    except OSError as error:
+        return "", Finding(str(path), 0, 0, f"cannot be read: {error.strerror}", f"ls -l {path}")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        column = error.start - error.object.rfind(b"\n", 0, error.start)
+        return "", Finding(str(path), line, column, "this is not UTF-8", "save the file as UTF-8")
+
+
+def effective_routes(snapshot: Snapshot) -> list[EffectiveRoute]:
+    """One row per route, in the order of the file."""
+    return [_row(route, snapshot) for route in snapshot.routes]
+
+
+def _row(route: Route, snapshot: Snapshot) -> EffectiveRoute:
+    upstream = snapshot.upstream(route.upstream)
+    scopes = f" ({' '.join(sorted(route.scopes))})" if route.scopes else ""
+    return EffectiveRoute(
+        name=route.name,
+        methods=" ".join(sorted(route.methods)) or "any",
+        host=route.host or "any",
+        path=route.path,
+        auth=route.auth.value + scopes,
+        limits=", ".join(limit_text(limit) for limit in route.limits) or "none",
+        upstream=route.upstream,
+        targets=" ".join(target.name for target in upstream.targets) if upstream else "",
+    )
+
+
+def limit_text(limit: Limit) -> str:
+    """A limit as the operator writes it."""
+    count = round(limit.rate * limit.window_s)
+    return f"{count}/{_WINDOW_UNITS[limit.window_s]} burst {limit.burst} per {limit.scope}"

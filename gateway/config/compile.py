@@ -1,0 +1,200 @@
+"""From a checked Document to the values other stages run on: the Snapshot for workers, settings for control. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.config.rules.operations import KEY_VARIABLES, channel_name, channel_variable
+from gateway.config.rules.service import admin_prefixes
+from gateway.domain.policy import DetectSettings, DiagnoseSettings, NotifyChannel, RemediateSettings
+from gateway.domain.routing import (
+    EdgePolicy,
+    HealthCheck,
+    JwtPolicy,
+    Limit,
+    Route,
+    Snapshot,
+    Target,
+    TenantPlan,
+    Timeouts,
+    Upstream,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from gateway.config.document import Document, RouteEntry, UpstreamEntry
+    from gateway.config.notation import LimitRule
+    from gateway.domain.routing import ApiKey, Directive
+
+_WINDOW_NAMES = {1: "second", 60: "minute", 3600: "hour", 86400: "day"}
+
+
+def snapshot(
+    document: Document,
+    *,
+    revision: int,
+    created_at: float,
+    public_key: str = "",
+    keys: Iterable[ApiKey] = (),
+    revoked: Iterable[str] = (),
+    directives: Iterable[Directive] = (),
+    fence: int = 0,
+    open_incidents: Mapping[str, str] | None = None,
+) -> Snapshot:
+    """Everything workers need as one value. ``public_key`` is the PEM text of [auth.jwt] public_key_file."""
+    return Snapshot(
+        revision=revision,
+        created_at=created_at,
+        routes=tuple(_route(entry) for entry in document.routes),
+        upstreams=tuple(_upstream(entry) for entry in document.upstreams),
+        policy=edge_policy(document),
+        jwt=jwt_policy(document, public_key),
+        plans=tuple(
+            TenantPlan(name=name, limits=_limits(f"plan:{name}", plan.limit)) for name, plan in document.plans.items()
+        ),
+        tenant_plans={name: tenant.plan for name, tenant in document.tenants.items()},
+        keys=tuple(keys),
+        revoked=frozenset(revoked),
+        directives=tuple(directives),
+        fence=fence,
+        open_incidents=dict(open_incidents or {}),
+    )
+
+
+def edge_policy(document: Document) -> EdgePolicy:
+    """Limits of size and trust for every request."""
+    return EdgePolicy(
+        max_header_bytes=document.server.max_header_bytes,
+        max_body_bytes=document.server.max_body_bytes,
+        trusted_proxies=document.server.trusted_proxies,
+        admin_prefixes=admin_prefixes(document.admin.bind, document.admin.prefix),
+        redis=bool(document.redis.url),
+        limiter_budget_s=document.redis.budget_s,
+        server_timing=document.log.server_timing,
+    )
+
+
+def jwt_policy(document: Document, public_key: str = "") -> JwtPolicy | None:
+    """How bearer tokens are verified, or None without [auth.jwt]."""
+    jwt = document.auth.jwt
+    if jwt is None:
+        return None
+    return JwtPolicy(
+        algorithms=jwt.algorithms,
+        secret_env=jwt.secret_env if "HS256" in jwt.algorithms else "",
+        public_key=public_key,
+        issuer=jwt.issuer,
+        audience=jwt.audience,
+        leeway_s=jwt.leeway_s,
+        tenant_claim=jwt.tenant_claim,
+    )
+
+
+def detect_settings(document: Document) -> DetectSettings:
+    """[detect] as detection takes it."""
+    detect = document.detect
+    return DetectSettings(
+        error_share=detect.error_share,
+        min_requests=detect.min_requests,
+        latency_p95_s=detect.latency_p95_s,
+        min_points=detect.min_points,
+        baseline_s=detect.baseline_s,
+        cooldown_s=detect.cooldown_s,
+        z_p1=detect.z.p1,
+        z_p2=detect.z.p2,
+        z_p3=detect.z.p3,
+        z_p4=detect.z.p4,
+    )
+
+
+def diagnose_settings(document: Document) -> DiagnoseSettings:
+    """[diagnose] as diagnosis takes it; the variable of the key is the provider's usual one where none is named."""
+    diagnose = document.diagnose
+    return DiagnoseSettings(
+        provider=diagnose.provider,
+        model=diagnose.model,
+        base_url=diagnose.base_url,
+        api_key_env=diagnose.api_key_env or KEY_VARIABLES.get(diagnose.provider, ""),
+        timeout_s=diagnose.timeout_s,
+        per_incident_tokens=diagnose.budget.per_incident_tokens,
+        per_day_usd=diagnose.budget.per_day_usd,
+    )
+
+
+def remediate_settings(document: Document) -> RemediateSettings:
+    """[remediate] as remediation takes it."""
+    remediate = document.remediate
+    return RemediateSettings(
+        mode=remediate.mode,
+        max_ejected=remediate.max_ejected,
+        eject_for_s=remediate.eject_for_s,
+        approval_ttl_s=remediate.approval_ttl_s,
+    )
+
+
+def notify_channels(document: Document) -> tuple[NotifyChannel, ...]:
+    """Every [[notify]] with its name and the variable of its URL filled in."""
+    return tuple(
+        NotifyChannel(
+            name=channel_name(entry),
+            kind=entry.kind,
+            url_env="" if entry.url else channel_variable(entry),
+            url=entry.url,
+            secret_env=entry.secret_env,
+            severities=entry.severities,
+        )
+        for entry in document.notify
+    )
+
+
+def _route(entry: RouteEntry) -> Route:
+    return Route(
+        name=entry.name,
+        path=entry.match.path,
+        upstream=entry.upstream,
+        methods=frozenset(entry.match.methods),
+        host=entry.match.host.lower(),
+        strip_prefix=entry.strip_prefix,
+        auth=entry.auth,
+        scopes=frozenset(entry.scopes),
+        limits=_limits(entry.name, entry.limit),
+        limit_unavailable=entry.limit_unavailable,
+    )
+
+
+def _limits(family: str, rules: Iterable[LimitRule]) -> tuple[Limit, ...]:
+    # The name is the bucket's identity: it leaves out the rate, so that a changed limit goes on with the same bucket.
+    return tuple(
+        Limit(
+            name=f"{family}.{rule.scope}.{_WINDOW_NAMES[rule.window_s]}",
+            rate=rule.count / rule.window_s,
+            burst=rule.burst,
+            scope=rule.scope,
+            window_s=rule.window_s,
+        )
+        for rule in rules
+    )
+
+
+def _upstream(entry: UpstreamEntry) -> Upstream:
+    return Upstream(
+        name=entry.name,
+        targets=tuple(
+            Target(name=target.url.name, host=target.url.host, port=target.url.port, weight=target.weight)
+            for target in entry.targets
+        ),
+        timeout=Timeouts(
+            connect_s=entry.timeout.connect_s, header_s=entry.timeout.header_s, idle_s=entry.timeout.idle_s
+        ),
+        health=None
+        if entry.health is None
+        else HealthCheck(
+            path=entry.health.path,
+            interval_s=entry.health.interval_s,
+            healthy=entry.health.healthy,
+            unhealthy=entry.health.unhealthy,
+        ),
+        depends_on=entry.depends_on,
+        max_connections=entry.max_connections,
+    )

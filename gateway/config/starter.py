@@ -1,0 +1,85 @@
+"""Texts to begin with: the commented file of ``sentinel init``, and one route to one service for ``--upstream``."""
+
+from __future__ import annotations
+
+from gateway.config.notation import NotationError, target
+from gateway.errors import ConfigError
+
+_INIT = """\
+# sentinel.toml — check it with `sentinel check`; every key is explained in docs/reference/configuration.md.
+# Secrets never stand here: keys that end in _env name an environment variable, and SENTINEL_<SECTION>__<KEY>
+# overrides a value, for instance SENTINEL_STORE__URL for a database URL with a password.
+
+[server]
+host = "127.0.0.1"
+port = 8000
+workers = 1
+
+[admin]
+bind = "127.0.0.1:8001"              # dashboard, API and /metrics, on a listener of their own
+
+[store]
+url = "sqlite:///run/sentinel.db"    # or postgresql://… in SENTINEL_STORE__URL
+retention = { requests = "30d", buckets = "90d" }
+
+# [redis]                            # without it each worker counts limits for itself
+# url = "redis://127.0.0.1:6379/0"
+
+# [auth.jwt]                         # needed by routes with auth = "jwt"
+# algorithms = ["HS256"]
+# secret_env = "SENTINEL_JWT_SECRET" # at least 32 bytes: openssl rand -hex 32
+
+# [plans.free]                       # limits that tenants share out among their callers
+# limit = "10/s burst 20 per tenant"
+# [tenants.acme]
+# plan = "free"
+
+[[upstreams]]
+name = "hello"
+targets = ["http://127.0.0.1:9000"]
+# health = { path = "/healthz", interval = "5s" }
+# depends_on = []                    # upstreams this service calls itself: used to locate causes
+
+[[routes]]
+name = "hello"
+match = { path = "/*" }
+upstream = "hello"
+limit = "100/s burst 200 per client"
+
+[remediate]
+mode = "approve"                     # or observe (plan only), auto (MODERATE actions run as well)
+
+# [diagnose]                         # statistics find the cause; a model may write it up
+# provider = "anthropic"             # key in ANTHROPIC_API_KEY
+# model = "…"
+
+# [[notify]]
+# kind = "slack"                     # URL in SLACK_WEBHOOK_URL
+# severities = ["P1", "P2"]
+"""
+
+
+def init_text() -> str:
+    """A commented sentinel.toml that passes the check."""
+    return _INIT
+
+
+def quick_start(url: str) -> str:
+    """The text of a configuration with one upstream at ``url`` and one route ``/*`` to it.
+
+    Raises:
+        ConfigError: ``url`` is not ``http://host:port``.
+    """
+    try:
+        address = target(url)
+    except NotationError as error:
+        raise ConfigError(
+            f"--upstream: {error}",
+            problems=(f"--upstream: {error}",),
+            remedy=error.remedy or "--upstream http://HOST:PORT",
+        ) from error
+    # Built from the parsed address, never from the argument's own text.
+    return (
+        f'[[upstreams]]\nname = "upstream"\ntargets = ["http://{address.name}"]\n\n'
+        '[[routes]]\nname = "all"\nmatch = { path = "/*" }\nupstream = "upstream"\n'
+    )
