@@ -85,6 +85,7 @@ class Remediation:
         Raises:
             ConflictError: the action is not APPROVED.
         """
+        action.moved_to(ActionState.EXECUTED)
         failed = action.moved_to(ActionState.FAILED)
         why = objection(action, self._snapshot(), self._settings(), now)
         if not why:
