@@ -93,6 +93,13 @@ class CorruptSnapshotError(SentinelError):
     """A snapshot file is truncated, of another format version, or fails its checksum."""
 
 
+class SnapshotWriteError(SentinelError):
+    """A new snapshot could not be put in place (full disk, rights); the old one stays in force."""
+
+    status = 503
+    retryable = True
+
+
 class ModelError(SentinelError):
     """The language model was away, too slow, over budget, or answered something unusable."""
 
