@@ -1,0 +1,78 @@
+"""Routes as the chain of steps a request takes, in the order it takes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.admin.dashboard import wording
+from gateway.domain.routing import AuthMode
+
+if TYPE_CHECKING:
+    from gateway.domain.routing import Limit, Route, Snapshot
+
+_PERIODS = {1: "s", 60: "min", 3600: "h", 86_400: "day"}
+_PROOF = {
+    AuthMode.NONE: "open to everyone",
+    AuthMode.JWT: "token (JWT)",
+    AuthMode.KEY: "API key",
+    AuthMode.ANY: "token or API key",
+}
+
+
+class RouteLine(msgspec.Struct, frozen=True):
+    """One route: what it matches and what then happens, step by step."""
+
+    name: str
+    match: str
+    chain: tuple[str, ...]
+    upstream: str
+    incident: str = ""
+
+
+def limit_in_words(limit: Limit) -> str:
+    """Such as ``100/s burst 200 per subject``, the way sentinel.toml writes it."""
+    amount = limit.rate * limit.window_s
+    return f"{amount:g}/{_PERIODS.get(limit.window_s, f'{limit.window_s} s')} burst {limit.burst} per {limit.scope}"
+
+
+def chain(route: Route) -> tuple[str, ...]:
+    """The steps a request of this route goes through before it is forwarded."""
+    steps = [_PROOF[route.auth]]
+    if route.scopes:
+        steps.append(f"scope {', '.join(sorted(route.scopes))}")
+    steps += [limit_in_words(limit) for limit in route.limits]
+    if route.limits:
+        steps.append(f"limits without Redis: {route.limit_unavailable}")
+    if route.strip_prefix:
+        steps.append(f"strip {route.strip_prefix}")
+    return tuple(steps)
+
+
+def routes(snapshot: Snapshot) -> tuple[RouteLine, ...]:
+    """Every route in the order it is tried."""
+    return tuple(
+        RouteLine(
+            name=route.name,
+            match=" ".join(filter(None, (", ".join(sorted(route.methods)) or "any method", route.host, route.path))),
+            chain=chain(route),
+            upstream=route.upstream,
+            incident=snapshot.open_incidents.get(route.name, ""),
+        )
+        for route in snapshot.routes
+    )
+
+
+def timeouts(snapshot: Snapshot, upstream: str) -> str:
+    """Timeouts and probing of one upstream in one line."""
+    found = snapshot.upstream(upstream)
+    if found is None:
+        return wording.NOTHING
+    times = found.timeout
+    text = f"connect {times.connect_s:g} s, answer {times.header_s:g} s, idle {times.idle_s:g} s"
+    if found.health is not None:
+        text += f"; probed at {found.health.path} every {found.health.interval_s:g} s"
+    if found.depends_on:
+        text += f"; calls {wording.joined(list(found.depends_on))}"
+    return text

@@ -1,0 +1,50 @@
+"""Every path under /dashboard; the admin application mounts what :func:`routes` returns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from gateway.admin.dashboard.render import STATIC, Pages
+from gateway.admin.dashboard.views import configuration, incidents, keys, live, overview, requests, sign_in, upstreams
+
+if TYPE_CHECKING:
+    import os
+
+    from starlette.responses import Response
+    from starlette.routing import BaseRoute
+    from starlette.types import Scope
+
+    from gateway.admin.auth import Auth
+    from gateway.admin.ports import AdminPorts
+
+_KEEP = "public, max-age=31536000, immutable"  # addresses carry a fingerprint of the content
+
+
+class _Static(StaticFiles):
+    """Files that browsers keep."""
+
+    def file_response(
+        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers["Cache-Control"] = _KEEP
+        return response
+
+
+def routes(ports: AdminPorts, auth: Auth) -> list[BaseRoute]:
+    """The dashboard over these ports, for callers that ``auth`` proves."""
+    pages = Pages(ports, auth)
+    return [
+        Mount("/dashboard/static", _Static(directory=STATIC)),
+        *sign_in.SignIn(pages).routes(),
+        *overview.Overview(pages).routes(),
+        *incidents.Incidents(pages).routes(),
+        *live.LiveTail(pages).routes(),
+        *requests.Requests(pages).routes(),
+        *upstreams.Upstreams(pages).routes(),
+        *configuration.Configuration(pages).routes(),
+        *keys.Keys(pages).routes(),
+    ]

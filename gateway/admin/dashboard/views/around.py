@@ -1,0 +1,54 @@
+"""Traffic around an incident, from the nearest place that still has it: memory by seconds, by minutes, or the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.admin.dashboard.models import chart
+from gateway.admin.dashboard.models.overview import grouped, last_whole_cell
+from gateway.domain.traffic import Tally
+from gateway.domain.window import COARSE_S, FINE_S, starts
+from gateway.errors import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.admin.ports import AdminPorts
+    from gateway.domain.identity import Actor
+    from gateway.domain.incident import Incident
+
+FINE_KEPT_S = 900  # how far back the window keeps five-second cells
+_FINE_STEP = 3  # cells per point of the chart
+
+
+class Traffic(NamedTuple):
+    """One tally per ``step_s``; ``note`` says what is missing, if anything is."""
+
+    series: Sequence[tuple[int, Tally]]
+    step_s: int
+    note: str = ""
+
+
+async def around(ports: AdminPorts, incident: Incident, actor: Actor, now: float) -> Traffic:
+    """The stretch :func:`chart.span` asks for, as fine as it is still known."""
+    span = chart.span(incident, now)
+    where = chart.at_place(incident.place, actor.tenant)
+    window = ports.window
+    in_memory = window.started_at is not None and window.started_at <= incident.onset
+    if in_memory and span.start + chart.BEFORE_S / 2 >= now - FINE_KEPT_S:
+        start = max(span.start, now - FINE_KEPT_S)
+        cells = window.series(start, min(span.end, last_whole_cell(now)), where=where)
+        return Traffic(grouped(cells, _FINE_STEP), FINE_S * _FINE_STEP)
+    whole_minutes_end = min(span.end, now // COARSE_S * COARSE_S)
+    try:
+        rows = await ports.buckets.read(span.start, whole_minutes_end, route=incident.place.route)
+    except StoreUnavailableError as error:
+        cells = window.series(span.start, whole_minutes_end, where=where, minutes=True)
+        return Traffic(list(cells), COARSE_S, f"{error}; shown from memory")
+    minutes = {minute: Tally() for minute in starts(span.start, whole_minutes_end, COARSE_S)}
+    for key, tally in rows:
+        if key.minute in minutes and where(key):
+            minutes[key.minute].add(tally)
+    if not any(tally.requests for tally in minutes.values()):
+        return Traffic((), COARSE_S)
+    return Traffic(sorted(minutes.items()), COARSE_S)

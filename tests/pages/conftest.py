@@ -1,0 +1,98 @@
+"""The dashboard over the fakes on a real port, and a Chromium to look at it.
+
+Without a Chromium these tests are left out, unless CI=true, where that is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+
+from gateway.admin.auth import Auth
+from gateway.admin.dashboard.routes import routes
+from gateway.admin.guard import Guard
+from gateway.identity.setup_link import SetupLink
+from tests.admin_fakes import PASSWORD, QUICK, FakeAdmin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or ""
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if CHROMIUM or os.environ.get("CI") == "true":
+        return
+    left_out = pytest.mark.skip(reason="there is no Chromium on this machine (apt-get install chromium)")
+    for item in items:
+        if item.get_closest_marker("chromium"):
+            item.add_marker(left_out)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    if not CHROMIUM:
+        pytest.fail("CI needs a Chromium: apt-get install chromium, or set CHROMIUM to its path")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield started
+        started.close()
+
+
+class Site:
+    """A running dashboard and the fakes behind it."""
+
+    def __init__(self, admin: FakeAdmin, url: str, setup: SetupLink) -> None:
+        self.admin = admin
+        self.url = url
+        self.setup = setup
+
+    def sign_in(self, page: Page, name: str = "ana") -> None:
+        page.goto(f"{self.url}/dashboard/sign-in")
+        page.get_by_label("E-mail").fill(f"{name}@example.org")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url(f"{self.url}/dashboard")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    admin = FakeAdmin()
+    setup = SetupLink(tmp_path)
+    auth = Auth(admin.ports, passwords=QUICK, setup_link=setup)
+    app = Guard(Starlette(routes=routes(admin.ports, auth)))
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not server.started:
+        assert time.monotonic() < deadline, "the server did not start"
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield Site(admin, f"http://127.0.0.1:{port}", setup)
+    server.should_exit = True
+    thread.join(timeout=10)
