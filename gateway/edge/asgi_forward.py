@@ -1,0 +1,278 @@
+"""One forwarded exchange between an ASGI server and the proxy: bytes up, bytes down, neither faster than the other.
+
+The answer is collected by plain callbacks. The request's own task wakes once for everything that has arrived by then,
+so an answer that came in one read leaves in one go. A second task reads the client only where it must: while a body is
+still coming, and, started by the driver's sweep, to notice that the client of a long exchange has left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from gateway.domain.traffic import ErrorKind
+from gateway.edge import answer, request_rules
+from gateway.edge.exchange import Refusal, now_us
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gateway.domain.forwarding import Call, Forwarder, Headers, Outbound, UpstreamFailure
+    from gateway.edge.exchange import Exchange
+
+    Receive = Callable[[], Awaitable[Any]]
+    Send = Callable[[Any], Awaitable[None]]
+
+# Bytes of an answer held here before the upstream is told to wait. With what the server's own buffer takes (64 KiB) a
+# stalled client costs a quarter of a megabyte at most.
+HIGH_WATER = 128 * 1024
+
+CLIENT_GONE_STATUS = 499  # nginx's number for it; never sent, only recorded
+
+
+class AsgiForward:
+    """Implements domain.forwarding.Sink for one ASGI request."""
+
+    __slots__ = (
+        "_buffered",
+        "_call",
+        "_chunks",
+        "_client_reader",
+        "_done",
+        "_ended",
+        "_exchange",
+        "_failure",
+        "_gone",
+        "_head",
+        "_loop",
+        "_reading_paused",
+        "_receive",
+        "_refusal",
+        "_upload_resumed",
+        "_uploaded",
+        "_waiter",
+    )
+
+    def __init__(self, exchange: Exchange, receive: Receive, loop: asyncio.AbstractEventLoop) -> None:
+        self._exchange = exchange
+        self._receive = receive
+        self._loop = loop
+        self._call: Call | None = None
+        self._head: tuple[int, Headers] | None = None
+        self._chunks: list[bytes] = []
+        self._buffered = 0
+        self._ended = False
+        self._failure: UpstreamFailure | None = None
+        self._refusal: Refusal | None = None  # the body turned out too large
+        self._gone = False
+        self._done = False
+        self._uploaded = exchange.content_length == 0
+        self._reading_paused = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._upload_resumed: asyncio.Future[None] | None = None
+        self._client_reader: asyncio.Task[None] | None = None
+
+    # What the proxy calls: domain.forwarding.Sink.
+
+    def connected(self, target: str, *, attempt: int, reused: bool) -> None:  # noqa: ARG002 - the proxy counts reuse
+        """A target took the connection."""
+        exchange = self._exchange
+        exchange.target = target
+        exchange.attempts = attempt
+        exchange.connected_at = now_us()
+
+    def head(self, status: int, headers: Headers) -> None:
+        """Status and fields arrived: the answer can begin."""
+        exchange = self._exchange
+        exchange.first_byte_at = now_us()
+        exchange.connected_at = exchange.connected_at or exchange.first_byte_at
+        self._head = (status, headers)
+        self._wake()
+
+    def body(self, chunk: bytes) -> None:
+        """Some of the body arrived; past the high-water mark the upstream is told to wait."""
+        self._chunks.append(chunk)
+        self._buffered += len(chunk)
+        if self._buffered > HIGH_WATER and not self._reading_paused and self._call is not None:
+            self._reading_paused = True
+            self._call.pause_reading()
+        self._wake()
+
+    def end(self) -> None:
+        """The answer is whole."""
+        self._ended = True
+        self._wake()
+
+    def failed(self, failure: UpstreamFailure) -> None:
+        """No whole answer will come."""
+        self._failure = failure
+        self._wake()
+
+    def pause(self) -> None:
+        """The upstream is slow: the client is not read for a while."""
+        if self._upload_resumed is None:
+            self._upload_resumed = self._loop.create_future()
+
+    def resume(self) -> None:
+        """The upstream takes more."""
+        resumed, self._upload_resumed = self._upload_resumed, None
+        if resumed is not None and not resumed.done():
+            resumed.set_result(None)
+
+    # What the driver calls.
+
+    async def run(self, forwarder: Forwarder, outbound: Outbound, send: Send) -> None:
+        """Forward and answer; the exchange knows afterwards how it ended. Returning early makes the server abort."""
+        try:
+            chunk = await self._first_chunk()
+            if not self._gone and self._refusal is None:
+                self._start(forwarder, outbound, chunk)
+            await self._deliver(send)
+        finally:
+            self._close()
+
+    def watch_client(self) -> None:
+        """Begin to read the client, to notice its leaving; called for exchanges that take long."""
+        if self._client_reader is None and not self._done:
+            self._client_reader = self._loop.create_task(self._read_client())
+
+    async def _first_chunk(self) -> bytes:
+        """What the client has sent of its body so far.
+
+        No upstream is asked before it is there, so a client that drips its body holds no upstream connection for the
+        first part of it, and a body that came with its head goes on with it.
+        """
+        if self._uploaded:
+            return b""
+        before = now_us()
+        message = await self._receive()
+        self._exchange.upload_us = now_us() - before
+        return self._take(message)
+
+    def _start(self, forwarder: Forwarder, outbound: Outbound, chunk: bytes) -> None:
+        call = self._call = forwarder.forward(outbound, self)
+        if chunk:
+            call.write(chunk)
+        if self._uploaded:
+            call.finish()
+        else:
+            self.watch_client()
+
+    def _take(self, message: dict[str, Any]) -> bytes:
+        """The body bytes of a message from the client, with what it says about the rest noted."""
+        if message["type"] == "http.disconnect":
+            self._gone = True
+            return b""
+        chunk: bytes = message.get("body", b"")
+        exchange = self._exchange
+        exchange.bytes_in += len(chunk)
+        limit = exchange.runtime.policy.max_body_bytes
+        if exchange.bytes_in > limit:
+            self._refusal = request_rules.body_too_large(limit)
+            return b""
+        self._uploaded = not message.get("more_body", False)
+        return chunk
+
+    async def _read_client(self) -> None:
+        call = self._call
+        while call is not None:
+            if self._upload_resumed is not None:
+                await self._upload_resumed
+            message = await self._receive()
+            if self._done:
+                return
+            was_uploaded = self._uploaded
+            chunk = self._take(message) if not was_uploaded or message["type"] == "http.disconnect" else b""
+            if self._gone or self._refusal is not None:
+                call.cancel()
+                self._wake()
+                return
+            if chunk:
+                call.write(chunk)
+            if self._uploaded and not was_uploaded:
+                call.finish()
+
+    async def _deliver(self, send: Send) -> None:
+        while self._head is None and not self._is_over():
+            await self._wait()
+        if self._gone:
+            self._leave()
+        elif self._refusal is not None:
+            await self._refuse(self._refusal, send)
+        elif self._head is not None:
+            await self._relay(*self._head, send)
+        elif self._failure is not None:
+            failure = self._failure
+            await self._refuse(Refusal(failure.status, ErrorKind(failure.kind), failure.detail), send)
+
+    async def _relay(self, status: int, headers: Headers, send: Send) -> None:
+        exchange = self._exchange
+        exchange.status = status
+        fields = answer.relayed(exchange, status, headers)
+        await send({"type": "http.response.start", "status": status, "headers": fields})
+        while True:
+            if self._gone:
+                self._leave()
+                return
+            if self._chunks or self._ended:
+                ended = self._ended
+                await send({"type": "http.response.body", "body": self._drain(), "more_body": not ended})
+                if ended:
+                    return
+            elif self._refusal is not None:
+                exchange.error = self._refusal.kind
+                return
+            elif self._failure is not None:
+                exchange.error = self._failure.kind
+                return
+            else:
+                await self._wait()
+
+    def _drain(self) -> bytes:
+        chunks = self._chunks
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self._chunks = []
+        self._buffered = 0
+        self._exchange.bytes_out += len(data)
+        if self._reading_paused and self._call is not None:
+            self._reading_paused = False
+            self._call.resume_reading()
+        return data
+
+    async def _refuse(self, why: Refusal, send: Send) -> None:
+        await send_refusal(self._exchange, why, send)
+
+    def _leave(self) -> None:
+        self._exchange.status = CLIENT_GONE_STATUS
+        self._exchange.error = ErrorKind.CLIENT_GONE
+
+    def _is_over(self) -> bool:
+        return self._failure is not None or self._gone or self._refusal is not None
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        await self._waiter
+        self._waiter = None
+
+    def _close(self) -> None:
+        self._done = True
+        if self._client_reader is not None:
+            self._client_reader.cancel()
+        if self._call is not None and not self._ended and self._failure is None:
+            self._call.cancel()
+
+
+async def send_refusal(exchange: Exchange, why: Refusal, send: Send) -> None:
+    """Answer with a problem document; HEAD gets its header fields only."""
+    headers, body = answer.refusal(exchange, why)
+    if exchange.method == b"HEAD":
+        body = b""
+    exchange.first_byte_at = exchange.first_byte_at or (now_us() if exchange.connected_at else 0)
+    await send({"type": "http.response.start", "status": why.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+    exchange.bytes_out = len(body)

@@ -1,0 +1,149 @@
+"""One request under way in a worker: what it asked for, what was decided, and when.
+
+Every step of the edge reads and writes this one object; the record is made from it at the end. It knows neither ASGI
+nor sockets, so both drivers build the same thing.
+"""
+
+from __future__ import annotations
+
+from time import monotonic_ns
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.domain.identity import ANONYMOUS, Principal
+from gateway.domain.traffic import ErrorKind
+
+if TYPE_CHECKING:
+    from gateway.domain.forwarding import Headers
+    from gateway.domain.routing import Route
+    from gateway.edge.limits import LimitSet, Verdict
+    from gateway.edge.runtime import Runtime
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """The gateway's own answer instead of the upstream's.
+
+    ``detail`` is written by us and never repeats what the caller sent. ``close`` ends the connection after the answer,
+    because what follows on it cannot be trusted (framing) or is not wanted (a body that is too large).
+    """
+
+    status: int
+    kind: ErrorKind
+    detail: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    close: bool = False
+
+
+def now_us() -> int:
+    """Monotonic microseconds. Integers, so that the parts of the latency ledger add up to the whole exactly."""
+    return monotonic_ns() // 1000
+
+
+class Exchange:
+    """One request's facts, stamps and verdicts. Stamps are monotonic microseconds, 0 while not reached."""
+
+    __slots__ = (
+        "attempts",
+        "auth_at",
+        "bytes_in",
+        "bytes_out",
+        "client",
+        "connected_at",
+        "content_length",
+        "ended_at",
+        "error",
+        "facts",
+        "first_byte_at",
+        "headers",
+        "host",
+        "limit_at",
+        "limits",
+        "method",
+        "parent_id",
+        "path",
+        "peer",
+        "principal",
+        "query",
+        "recorded",
+        "request_id",
+        "route",
+        "runtime",
+        "scheme",
+        "span_id",
+        "started_at",
+        "status",
+        "steps_at",
+        "target",
+        "target_form",
+        "trace_flags",
+        "trace_id",
+        "trusted_peer",
+        "upload_us",
+        "upstream",
+        "verdict",
+        "version",
+    )
+
+    def __init__(
+        self,
+        *,
+        method: bytes,
+        path: bytes,
+        query: bytes,
+        headers: Headers,
+        runtime: Runtime,
+        peer: str = "",
+        scheme: bytes = b"http",
+        version: str = "1.1",
+        started_at: int = 0,
+        target_form: bytes | None = None,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.runtime = runtime  # what the request started with; a reload does not change it
+        self.peer = peer
+        self.scheme = scheme
+        self.version = version
+        self.target_form = target_form  # the request target as it stood in the request line, where the driver has it
+        # Facts the rules find in the headers.
+        self.facts: dict[bytes, bytes] = {}
+        self.host = ""
+        self.content_length = 0  # announced body length, -1 for a chunked body
+        self.client = peer
+        self.trusted_peer = False
+        self.request_id = ""
+        self.trace_id = ""
+        self.span_id = ""
+        self.parent_id = ""
+        self.trace_flags = "01"
+        # What was decided.
+        self.route: Route | None = None
+        self.principal: Principal = ANONYMOUS
+        self.limits: LimitSet | None = None
+        self.verdict: Verdict | None = None
+        self.upstream = ""
+        self.target = ""
+        self.attempts = 0
+        self.status = 0
+        self.error = ""
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.recorded = False
+        # The latency ledger: see domain.traffic.RequestRecord for what lies between two stamps.
+        now = now_us()
+        self.started_at = started_at or now
+        self.steps_at = now
+        self.auth_at = 0
+        self.limit_at = 0
+        self.connected_at = 0
+        self.first_byte_at = 0
+        self.ended_at = 0
+        self.upload_us = 0  # waiting for the client's first body bytes, before any upstream was asked
+
+    @property
+    def traceparent(self) -> bytes:
+        """The W3C traceparent that names this hop's span, for the upstream."""
+        return f"00-{self.trace_id}-{self.span_id}-{self.trace_flags}".encode("ascii")

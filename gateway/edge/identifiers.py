@@ -1,0 +1,64 @@
+"""Request ids and W3C trace context: continued when well formed, begun otherwise.
+
+Source: https://www.w3.org/TR/trace-context/ section 3.2 (traceparent).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.edge.exchange import Exchange
+
+# Visible ASCII only: an id is echoed in a header and stands in logs. 128 is room for anything that identifies.
+_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+
+# A later version than 00 may append fields after another "-"; version ff is forbidden.
+_TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_ZERO_TRACE = b"0" * 32
+_ZERO_SPAN = b"0" * 16
+
+
+class Identifiers:
+    """Gives every exchange its request id and span. One per worker, made after the worker was started.
+
+    A request id is 16 random hex digits of this worker's life and a counter: unique by construction, cheap, and in
+    order of arrival, which keeps index pages of the store together.
+    """
+
+    def __init__(self) -> None:
+        self._life = os.urandom(8).hex()
+        self._count = 0
+        # Ids need to be unlikely to collide, not hard to guess; a system call for each would cost more than the rest.
+        self._bits = random.Random(os.urandom(16)).getrandbits  # noqa: S311 - uniqueness, not secrecy
+
+    def assign(self, exchange: Exchange) -> None:
+        """Fill in request id, trace id, our span id and the parent's from the headers found."""
+        facts = exchange.facts
+        given = facts.get(b"x-request-id")
+        if given is not None and _REQUEST_ID.fullmatch(given):
+            exchange.request_id = given.decode("ascii")
+        else:
+            self._count += 1
+            exchange.request_id = f"{self._life}{self._count:08x}"
+        exchange.span_id = f"{self._bits(64) or 1:016x}"
+        parent = facts.get(b"traceparent")
+        if parent is not None and self._continue_trace(exchange, parent):
+            return
+        exchange.trace_id = f"{self._bits(128) or 1:032x}"
+
+    @staticmethod
+    def _continue_trace(exchange: Exchange, traceparent: bytes) -> bool:
+        found = _TRACEPARENT.fullmatch(traceparent)
+        if found is None:
+            return False
+        version, trace, span, flags, more = found.groups()
+        if trace == _ZERO_TRACE or span == _ZERO_SPAN or (version == b"00" and more is not None):
+            return False
+        exchange.trace_id = trace.decode("ascii")
+        exchange.parent_id = span.decode("ascii")
+        exchange.trace_flags = flags.decode("ascii")
+        return True

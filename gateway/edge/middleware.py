@@ -1,0 +1,217 @@
+"""Driver 1: the steps of a request as pure ASGI, under any ASGI server; uvicorn is what it is measured on.
+
+:class:`EdgeApp` forwards to upstreams. :class:`SentinelMiddleware` guards an application of somebody's own: routes
+without an upstream go to that application, all others are forwarded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from gateway import logs
+from gateway.domain.traffic import ErrorKind
+from gateway.edge import answer
+from gateway.edge.asgi_forward import AsgiForward, send_refusal
+from gateway.edge.exchange import Exchange, Refusal
+from gateway.edge.guard import GuardedApp
+from gateway.edge.steps import Waiting
+
+if TYPE_CHECKING:
+    from gateway.domain.forwarding import Forwarder
+    from gateway.domain.routing import Route, Upstream
+    from gateway.edge.asgi_forward import Receive, Send
+    from gateway.edge.steps import Outcome, Steps
+
+SWEEP_S = 0.25  # how often exchanges under way begin to be watched for their client's leaving
+
+Scope = dict[str, Any]
+
+log = logs.get("edge")
+
+
+class _Verdict:
+    """Takes the limiter's late outcome to the request's task."""
+
+    __slots__ = ("future",)
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[Outcome] | None = None
+
+    def __call__(self, outcome: Outcome) -> None:
+        if self.future is not None and not self.future.done():
+            self.future.set_result(outcome)
+
+
+class _Sweep:
+    """Watches the clients of exchanges that take long, so that short ones need no second task and no timer."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[AsgiForward, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, forward: AsgiForward, loop: asyncio.AbstractEventLoop) -> None:
+        self._under_way[forward] = None
+        if self._timer is None:
+            self._timer = loop.call_later(SWEEP_S, self._look)
+
+    def remove(self, forward: AsgiForward) -> None:
+        del self._under_way[forward]
+
+    def _look(self) -> None:
+        self._timer = None
+        for forward in self._under_way:
+            forward.watch_client()
+        if self._under_way:
+            self._timer = asyncio.get_running_loop().call_later(SWEEP_S, self._look)
+
+
+class _Driver:
+    """What both applications share: from scope to exchange, through the steps, to an answer and a record."""
+
+    def __init__(self, steps: Steps, forwarder: Forwarder | None, admin: Upstream | None) -> None:
+        self._steps = steps
+        self._forwarder = forwarder
+        self._admin = admin
+        self._sweep = _Sweep()
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send, app: Any = None) -> None:
+        exchange = self._exchange(scope)
+        is_admin = self._admin is not None and exchange.runtime.is_admin(exchange.path)
+        try:
+            outcome = self._steps.admit_admin(exchange) if is_admin else await self._admit(exchange)
+            if outcome is not None:
+                await send_refusal(exchange, outcome, send)
+            elif is_admin and self._admin is not None and exchange.route is not None:
+                await self._forward(exchange, exchange.route, self._admin, receive, send)
+            elif exchange.route is not None:
+                await self._carry(exchange, exchange.route, scope, receive, send, app)
+        except asyncio.CancelledError:  # the server is stopping and has waited as long as it was told to
+            exchange.status = exchange.status or 503
+            exchange.error = exchange.error or ErrorKind.INTERNAL
+            raise
+        except Exception as error:
+            log.exception("exchange.crashed", request_id=exchange.request_id, reason=type(error).__name__)
+            exchange.error = exchange.error or ErrorKind.INTERNAL
+            if exchange.status:  # an answer has begun: only the server can abort it now
+                raise
+            await send_refusal(exchange, Refusal(500, ErrorKind.INTERNAL, "The gateway failed.", close=True), send)
+        finally:
+            self._steps.finish(exchange)
+
+    async def _admit(self, exchange: Exchange) -> Outcome:
+        then = _Verdict()
+        outcome = self._steps.admit(exchange, then)
+        if isinstance(outcome, Waiting):
+            then.future = asyncio.get_running_loop().create_future()
+            return await then.future
+        return outcome
+
+    async def _carry(
+        self, exchange: Exchange, route: Route, scope: Scope, receive: Receive, send: Send, app: Any
+    ) -> None:
+        if app is not None and not route.upstream:
+            await GuardedApp(exchange, receive, send).run(app, scope)
+            return
+        upstream = exchange.runtime.upstreams.get(route.upstream)
+        if upstream is None or self._forwarder is None:
+            why = Refusal(503, ErrorKind.UPSTREAM_UNAVAILABLE, "Nothing is set up to answer this route.")
+            await send_refusal(exchange, why, send)
+            return
+        await self._forward(exchange, route, upstream, receive, send)
+
+    async def _forward(
+        self, exchange: Exchange, route: Route, upstream: Upstream, receive: Receive, send: Send
+    ) -> None:
+        if self._forwarder is None:
+            return
+        loop = asyncio.get_running_loop()
+        forward = AsgiForward(exchange, receive, loop)
+        self._sweep.add(forward, loop)
+        try:
+            await forward.run(self._forwarder, answer.outbound(exchange, route, upstream), send)
+        finally:
+            self._sweep.remove(forward)
+
+    def _exchange(self, scope: Scope) -> Exchange:
+        raw_path = scope.get("raw_path") or quote(scope["path"]).encode("ascii")
+        client = scope.get("client")
+        return Exchange(
+            method=scope["method"].encode("latin-1"),
+            path=raw_path,
+            query=scope["query_string"],
+            # A copy: uvicorn appends the trailers of a chunked body to this list while the body is read.
+            headers=list(scope["headers"]),
+            runtime=self._steps.runtime,
+            peer=client[0] if client else "",
+            scheme=scope.get("scheme", "http").encode("ascii"),
+            version=scope.get("http_version", "1.1"),
+            started_at=scope.get("sentinel.started_at", 0),
+            target_form=scope.get("sentinel.target"),
+        )
+
+
+class EdgeApp(_Driver):
+    """The gateway itself as an ASGI application.
+
+    Args:
+        steps: the steps of a request, shared with every other driver of this worker.
+        forwarder: the proxy.
+        admin: control as an upstream (its Unix socket), for the policy's admin prefixes in shared mode.
+    """
+
+    def __init__(self, steps: Steps, forwarder: Forwarder, *, admin: Upstream | None = None) -> None:
+        super().__init__(steps, forwarder, admin)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI connection scope."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await refuse_websocket(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await _live(receive, send)
+
+
+class SentinelMiddleware(_Driver):
+    """The same steps around an application of your own: ``app = SentinelMiddleware(app, steps)``.
+
+    A request that matches no route is answered 404: what the configuration does not name is not reachable.
+
+    Args:
+        app: gets the requests of routes without an upstream, and the lifespan events.
+        steps: the steps of a request.
+        forwarder: the proxy, where some routes have upstreams.
+    """
+
+    def __init__(self, app: Any, steps: Steps, forwarder: Forwarder | None = None) -> None:
+        super().__init__(steps, forwarder, None)
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI connection scope."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send, self._app)
+        elif scope["type"] == "websocket":
+            await refuse_websocket(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+async def refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse a WebSocket handshake: 501 where the server can say so, else by closing with 1008."""
+    await receive()
+    if "websocket.http.response" in scope.get("extensions", {}):
+        await send({"type": "websocket.http.response.start", "status": 501, "headers": [(b"content-length", b"0")]})
+        await send({"type": "websocket.http.response.body", "body": b""})
+    else:
+        await send({"type": "websocket.close", "code": 1008})
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

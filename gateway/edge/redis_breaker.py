@@ -1,0 +1,76 @@
+"""Keeps requests away from a Redis that fails or is slow, and finds out by itself when it is well again.
+
+The trial is a PING of our own, never somebody's request: while the breaker is open no request waits for Redis at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+from gateway import logs
+
+if TYPE_CHECKING:
+    from gateway.edge.redis_link import RedisLink
+
+PING = b"*1\r\n$4\r\nPING\r\n"
+TRIAL_PAUSE_S = 0.25  # between two trials, ± half, so that workers do not try in step
+GIVE_UP_S = 1.0  # a connection silent for this long while asked is dropped and made anew
+
+log = logs.get("edge")
+
+
+class RedisBreaker:
+    """Open after any failed or slow call; closed by a PING answered within the budget, or by a fresh connection."""
+
+    def __init__(self, link: RedisLink, budget_s: float) -> None:
+        self.open = False
+        self.budget_s = budget_s
+        self._link = link
+        self._timer: asyncio.TimerHandle | None = None
+        self._asked_at: float | None = None
+        link.on_up = self._close
+
+    def trip(self, reason: str) -> None:
+        """Open, and begin to try."""
+        if self.open:
+            return
+        self.open = True
+        log.warning("limiter.breaker_opened", reason=reason)
+        self._later()
+
+    def stop(self) -> None:
+        """End the trials."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _later(self) -> None:
+        self.stop()
+        pause = TRIAL_PAUSE_S * random.uniform(0.5, 1.5)  # noqa: S311 - spreads a herd, guards nothing
+        self._timer = asyncio.get_running_loop().call_later(pause, self._try)
+
+    def _try(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._asked_at is not None:
+            if now - self._asked_at > GIVE_UP_S:
+                self._link.abort()  # the answer to our PING is LinkLostError now
+        elif self._link.ready:
+            self._asked_at = now
+            self._link.send(PING, self._answered)
+        if self.open:
+            self._later()
+
+    def _answered(self, reply: object) -> None:
+        asked_at, self._asked_at = self._asked_at, None
+        took = asyncio.get_running_loop().time() - (asked_at or 0.0)
+        if not isinstance(reply, Exception) and took <= self.budget_s:
+            self._close()
+
+    def _close(self) -> None:
+        self.stop()
+        self._asked_at = None
+        if self.open:
+            self.open = False
+            log.info("limiter.breaker_closed")

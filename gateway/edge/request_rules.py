@@ -1,0 +1,137 @@
+"""What a request must look like before anything else is asked of it. Pure: bytes in, a Refusal or None out.
+
+The aim is that the path that is authorised, the path that is routed and the path that is forwarded are the same bytes,
+and that nobody behind us can read another message out of the one we read (RFC 9112 sections 3.2, 6.3 and 11.2).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gateway.domain.traffic import ErrorKind
+from gateway.edge.exchange import Refusal
+
+if TYPE_CHECKING:
+    from gateway.domain.routing import EdgePolicy
+    from gateway.edge.exchange import Exchange
+
+MAX_HEADER_COUNT = 200  # browsers send about 20; 16 KiB would hold 4,000 tiny ones, each of which costs us time
+MAX_HOST_BYTES = 261  # a DNS name of 255 and a port
+
+_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}")
+_HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+
+# Paths that two programs may read differently. In order: bytes that do not belong in a target; backslash and fragment;
+# empty segments; percent-encoded control bytes, "/", "\" and unreserved characters (RFC 3986 section 6.2.2.2 makes the
+# encoded and the plain form the same resource, so "/%61dmin" would reach /admin past its route); broken encodings;
+# "." and ".." segments, also with a path parameter, which some servers cut off first ("/..;/").
+_AMBIGUOUS = re.compile(
+    rb"[^!-~]|[\\#]|//"
+    rb"|%(?:[01][0-9a-f]|2[def]|3[0-9]|4[1-9a-f]|5[0-9acf]|6[1-9a-f]|7[0-9aef])"
+    rb"|%(?![0-9a-f]{2})"
+    rb"|/\.{1,2}(?=[/;]|$)",
+    re.IGNORECASE,
+)
+_BAD_QUERY = re.compile(rb"[^!-~\x80-\xff]|#")
+
+# Fields a step reads. Of the first group a second one is refused: two programs would choose differently.
+_ONCE = frozenset({b"host", b"content-length", b"transfer-encoding", b"authorization", b"x-api-key"})
+_WANTED = _ONCE | {b"x-request-id", b"traceparent", b"x-forwarded-for", b"user-agent"}
+
+
+def judge(exchange: Exchange, policy: EdgePolicy) -> Refusal | None:
+    """Read the head of a request into ``exchange`` (facts, host, content_length) or say why it is refused."""
+    return (
+        _judge_headers(exchange, policy.max_header_bytes)
+        or _judge_target(exchange)
+        or _judge_host(exchange)
+        or _judge_framing(exchange, policy.max_body_bytes)
+    )
+
+
+def body_too_large(limit: int) -> Refusal:
+    """The refusal of a body over ``limit`` bytes, whether announced or found while reading."""
+    return Refusal(413, ErrorKind.BODY_TOO_LARGE, f"The request body is over {limit} bytes.", close=True)
+
+
+def _bad(detail: str) -> Refusal:
+    return Refusal(400, ErrorKind.BAD_REQUEST, detail, close=True)
+
+
+def _judge_headers(exchange: Exchange, limit: int) -> Refusal | None:
+    headers = exchange.headers
+    facts = exchange.facts
+    size = len(exchange.path) + len(exchange.query)
+    wanted = _WANTED
+    twice = b""
+    for name, value in headers:
+        size += len(name) + len(value) + 4  # ": " and CRLF
+        if name in wanted:
+            if name not in facts:
+                facts[name] = value
+            elif name == b"x-forwarded-for":
+                facts[name] += b", " + value
+            elif name in _ONCE:
+                twice = name
+            elif name == b"traceparent":
+                facts[name] = b""  # the specification restarts the trace when there are several
+    if size > limit or len(headers) > MAX_HEADER_COUNT:
+        detail = f"The request line and header fields are over {limit} bytes or {MAX_HEADER_COUNT} fields."
+        return Refusal(431, ErrorKind.HEADERS_TOO_LARGE, detail, close=True)
+    if twice:
+        return _bad(f"The header field {twice.decode('ascii')} may be sent only once.")
+    return None
+
+
+def _judge_target(exchange: Exchange) -> Refusal | None:
+    method = exchange.method
+    if method == b"CONNECT" or _METHOD.fullmatch(method) is None:
+        return _bad("The method is not accepted.")
+    form = exchange.target_form
+    path = exchange.path
+    if path[:1] != b"/" or (form is not None and form[:1] != b"/"):
+        return _bad("The request target must be a path that begins with a slash.")
+    if form is not None and b"#" in form:
+        return _bad("The request target must not contain a fragment.")
+    if _AMBIGUOUS.search(path):
+        return _bad(
+            "The path is ambiguous: dot segments, empty segments, backslashes, control bytes and percent-encoded "
+            "slashes, letters or digits are not accepted."
+        )
+    if exchange.query and _BAD_QUERY.search(exchange.query):
+        return _bad("The query contains control bytes, blanks or a fragment.")
+    return None
+
+
+def _judge_host(exchange: Exchange) -> Refusal | None:
+    value = exchange.facts.get(b"host")
+    if value is None:
+        return _bad("The header field host is missing.")
+    if len(value) > MAX_HOST_BYTES or _HOST.fullmatch(value) is None:
+        return _bad("The header field host is not a host name with an optional port.")
+    host = value.decode("ascii").lower()
+    if host[-1] != "]":  # an IPv6 literal without a port ends so
+        host = host.rpartition(":")[0] or host
+    exchange.host = host.removesuffix(".")  # "a.example." is "a.example" to every resolver
+    return None
+
+
+def _judge_framing(exchange: Exchange, limit: int) -> Refusal | None:
+    facts = exchange.facts
+    length = facts.get(b"content-length")
+    coding = facts.get(b"transfer-encoding")
+    if coding is not None:
+        if length is not None:
+            return _bad("Content-Length and Transfer-Encoding must not be sent together.")
+        if coding.lower() != b"chunked" or exchange.version != "1.1":
+            return _bad("The only transfer coding accepted is chunked, in HTTP/1.1.")
+        exchange.content_length = -1
+    elif length is not None:
+        if _LENGTH.fullmatch(length) is None:
+            return _bad("The header field content-length is not a number.")
+        exchange.content_length = int(length)
+        if exchange.content_length > limit:
+            return body_too_large(limit)
+    return None

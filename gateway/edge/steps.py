@@ -1,0 +1,176 @@
+"""The steps of a request, in one visible order; both drivers run these and nothing else.
+
+request rules → route → authenticate → authorize → rate limit → (the driver forwards) → record
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from time import time
+from typing import TYPE_CHECKING, Literal
+
+from gateway import logs
+from gateway.domain.routing import Route
+from gateway.domain.traffic import ErrorKind
+from gateway.edge import record, request_rules
+from gateway.edge.authorize import authorize
+from gateway.edge.exchange import Exchange, Refusal, now_us
+from gateway.edge.identifiers import Identifiers
+from gateway.edge.runtime import Runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.domain.routing import Snapshot
+    from gateway.edge.limits import Verdict
+    from gateway.edge.rate_limit import RateLimiter
+    from gateway.edge.record import RecordSink
+    from gateway.edge.runtime import Router
+    from gateway.metrics import WorkerCounters
+
+log = logs.get("edge")
+
+ADMIN_ROUTE = Route(name="", path="/*", upstream="")  # what admin requests are forwarded under; never recorded
+
+
+class Waiting(Enum):
+    """The limiter has to ask Redis first; the outcome is given to the callback."""
+
+    LIMITER = "limiter"
+
+
+Outcome = Refusal | None
+Admission = Outcome | Literal[Waiting.LIMITER]
+
+
+class Steps:
+    """What a worker does with every request, by the snapshot in force.
+
+    Args:
+        snapshot: the first one; :meth:`apply` takes the later ones.
+        make_router: builds the router of a snapshot's routes.
+        secret: looks up the value of an environment variable by name; empty when it is not set.
+        limiter: answers whether an exchange is within its limits.
+        records: where finished requests go.
+        counters: the worker's own counters.
+        clock: seconds since the epoch, for the expiry of tokens and keys.
+
+    Raises:
+        ConfigError: the snapshot's token policy cannot be used in this process.
+    """
+
+    def __init__(
+        self,
+        *,
+        snapshot: Snapshot,
+        make_router: Callable[[tuple[Route, ...]], Router],
+        secret: Callable[[str], str],
+        limiter: RateLimiter,
+        records: RecordSink,
+        counters: WorkerCounters,
+        clock: Callable[[], float] = time,
+    ) -> None:
+        self._make_router = make_router
+        self._secret = secret
+        self._limiter = limiter
+        self._records = records
+        self._counters = counters
+        self._clock = clock
+        self._identifiers = Identifiers()
+        self.runtime = Runtime(snapshot, make_router(snapshot.routes), secret)
+        limiter.set_budget(snapshot.policy.limiter_budget_s)
+
+    def apply(self, snapshot: Snapshot) -> None:
+        """Swap the snapshot; requests under way keep theirs. Raises ConfigError and keeps the old one when unfit."""
+        before = self.runtime
+        same_routes = snapshot.routes == before.snapshot.routes
+        router = before.router if same_routes else self._make_router(snapshot.routes)
+        self.runtime = Runtime(snapshot, router, self._secret, before)
+        self._limiter.set_budget(snapshot.policy.limiter_budget_s)
+
+    def admit(self, exchange: Exchange, then: Callable[[Outcome], None]) -> Admission:
+        """None when the request may go on, a Refusal when not, or WAITING and ``then`` gets one of the two later."""
+        runtime = exchange.runtime
+        refusal = (
+            self._read(exchange, runtime)
+            or _find_route(exchange, runtime)
+            or self._authenticate(exchange, runtime)
+            or _authorize(exchange)
+        )
+        if refusal is not None:
+            return refusal
+        exchange.auth_at = now_us()
+        if exchange.route is not None:
+            exchange.limits = runtime.limits(exchange.route, exchange.principal)
+        verdict = self._limiter.take(exchange, lambda verdict: then(self._conclude(exchange, verdict)))
+        return Waiting.LIMITER if verdict is None else self._conclude(exchange, verdict)
+
+    def admit_admin(self, exchange: Exchange) -> Outcome:
+        """Requests for control in shared mode: well formed is all that is asked, control does the rest itself."""
+        exchange.recorded = True  # its traffic is none of the services'
+        exchange.route = ADMIN_ROUTE
+        refusal = self._read(exchange, exchange.runtime)
+        exchange.auth_at = exchange.limit_at = now_us()
+        return refusal
+
+    def finish(self, exchange: Exchange) -> None:
+        """Write the record, once."""
+        record.finish(exchange, self._records)
+
+    def _read(self, exchange: Exchange, runtime: Runtime) -> Refusal | None:
+        refusal = request_rules.judge(exchange, runtime.policy)
+        self._identifiers.assign(exchange)
+        exchange.client, exchange.trusted_peer = runtime.addresses.resolve(
+            exchange.peer, exchange.facts.get(b"x-forwarded-for")
+        )
+        return refusal
+
+    def _authenticate(self, exchange: Exchange, runtime: Runtime) -> Refusal | None:
+        route = exchange.route
+        return runtime.authenticator.authenticate(exchange, route.auth, self._clock()) if route is not None else None
+
+    def _conclude(self, exchange: Exchange, verdict: Verdict) -> Outcome:
+        exchange.limit_at = now_us()
+        exchange.verdict = verdict
+        if verdict.allowed:
+            return None
+        if verdict.unavailable:
+            return Refusal(
+                503,
+                ErrorKind.LIMITER_UNAVAILABLE,
+                "Limits cannot be checked right now, and this route is closed meanwhile.",
+                headers=((b"retry-after", b"1"),),
+            )
+        limit = verdict.refused_by()
+        if limit is not None:
+            route = exchange.route.name if exchange.route is not None else ""
+            self._counters.count("sentinel_rate_limited_total", route, limit.scope)
+        retry_after_s = verdict.retry_after_s()
+        return Refusal(
+            429,
+            ErrorKind.RATE_LIMITED,
+            f"The limit is used up; try again in {retry_after_s} s.",
+            headers=((b"retry-after", b"%d" % retry_after_s),),
+        )
+
+
+def _find_route(exchange: Exchange, runtime: Runtime) -> Refusal | None:
+    router = runtime.router
+    exchange.route = router.match(exchange.method.decode("ascii"), exchange.host, exchange.path)
+    if exchange.route is not None:
+        exchange.upstream = exchange.route.upstream
+        return None
+    allowed = router.allowed_methods(exchange.host, exchange.path)
+    if allowed:
+        names = ", ".join(sorted(allowed))
+        return Refusal(
+            405,
+            ErrorKind.NO_ROUTE,
+            f"This path takes {names}.",
+            headers=((b"allow", names.encode("ascii", "replace")),),
+        )
+    return Refusal(404, ErrorKind.NO_ROUTE, "No route matches this host and path.")
+
+
+def _authorize(exchange: Exchange) -> Refusal | None:
+    return authorize(exchange.route, exchange.principal) if exchange.route is not None else None
