@@ -1,0 +1,43 @@
+"""What a detector is, and the ones in service.
+
+A new detector is one class with ``examine`` and one line in :func:`in_service`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.detect.baseline import Baseline
+from gateway.detect.closed_minute import ErrorThreshold, LatencyThreshold, RobustZ
+from gateway.detect.open_minute import HardFailure, WorseThanBefore, WorseThanSiblings
+
+if TYPE_CHECKING:
+    from gateway.domain.incident import Anomaly
+    from gateway.domain.policy import DetectSettings
+    from gateway.domain.window import Window
+
+
+class Detector(Protocol):
+    """Looks at recent traffic and says what is wrong. Same traffic and times in, same findings out."""
+
+    def examine(self, window: Window, now: float) -> list[Anomaly]:
+        """Findings at ``now`` (seconds since the epoch); called about every five seconds, time only goes forward."""
+        ...
+
+
+def in_service(settings: DetectSettings) -> tuple[Detector, ...]:
+    """The detectors that run, sharing one baseline."""
+    baseline = Baseline(settings.baseline_s)
+    return (
+        HardFailure(baseline),
+        WorseThanSiblings(baseline),
+        WorseThanBefore(baseline),
+        ErrorThreshold(baseline, settings),
+        LatencyThreshold(baseline, settings),
+        RobustZ(baseline, settings),
+    )
+
+
+def examine_all(detectors: tuple[Detector, ...], window: Window, now: float) -> list[Anomaly]:
+    """What all detectors find."""
+    return [anomaly for detector in detectors for anomaly in detector.examine(window, now)]

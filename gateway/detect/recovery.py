@@ -1,0 +1,123 @@
+"""When an incident is over: nobody is hurt any more, shown by enough traffic or by a long quiet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.detect.places import forwarded, slower_than, spoken
+from gateway.domain.histogram import quantile
+from gateway.domain.incident import Place, Signal
+from gateway.domain.window import COARSE_S, FINE_S
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+    from gateway.domain.incident import Anomaly, Incident
+    from gateway.domain.traffic import SeriesKey, Tally
+    from gateway.domain.window import Window
+
+_BINS, _CLEAR_BINS = 12, 11  # of the last minute's bins so many must be clear, the last two among them
+_ENOUGH = 10  # requests in that minute; fewer is quiet
+QUIET_S = 300.0  # quiet, or thin and clear, for so long is over as well: nobody is hurt where nobody calls
+_BEFORE_S = 1800.0
+_SPARE_SHARE = 0.02  # above the usual share that still counts as clear
+_SETTLED_S = 2.0  # the running bin may still grow
+
+
+class Recovery(msgspec.Struct, frozen=True):
+    """Whether it is over, and the sentence that says why or why not."""
+
+    over: bool
+    why: str
+
+
+def recovered(
+    incident: Incident, window: Window, now: float, *, set_aside: AbstractSet[tuple[str, str]] = frozenset()
+) -> Recovery:
+    """Whether every place where the incident showed has been clear for a minute.
+
+    Args:
+        incident: an open incident.
+        window: recent traffic.
+        now: seconds since the epoch.
+        set_aside: (upstream, target) pairs taken out on purpose: they are not judged, those who call are.
+    """
+    judged = {
+        (anomaly.place, anomaly.signal): anomaly
+        for anomaly in incident.anomalies
+        if (anomaly.place.upstream, anomaly.place.target) not in set_aside
+    }
+    for anomaly in judged.values():
+        if (trouble := _still(anomaly, incident, window, now)) is not None:
+            return Recovery(over=False, why=trouble)
+    if not judged and set_aside:
+        judged_upstreams = {Place(upstream=upstream) for upstream, _ in set_aside}
+        for place in sorted(judged_upstreams, key=str):
+            if _share(window, place, now) > _SPARE_SHARE:
+                return Recovery(over=False, why=f"{spoken(place)} still fails")
+    return Recovery(over=True, why=f"clear for {_BINS * FINE_S} s at every place where it showed")
+
+
+def _still(anomaly: Anomaly, incident: Incident, window: Window, now: float) -> str | None:
+    """Why the anomaly is not over, or None."""
+    where = spoken(anomaly.place)
+    end = now - _SETTLED_S
+    if anomaly.signal is Signal.TRAFFIC:
+        return _still_traffic(anomaly, window, end)
+    inside = _inside(anomaly.place)
+    start = end // FINE_S * FINE_S - _BINS * FINE_S
+    if start < incident.onset:
+        return f"{where}: less than a minute since it began"
+    bins = [tally for _, tally in window.series(start, end, where=inside)][-_BINS:]
+    before = _before(window, incident.onset, inside)
+    if sum(tally.requests for tally in bins) < _ENOUGH:
+        calm = _clear(window.total(now - QUIET_S, now, where=inside), anomaly, before)
+        return None if calm and now - incident.onset > QUIET_S else f"{where}: too little traffic to tell"
+    clear = [_clear(tally, anomaly, before) for tally in bins]
+    if sum(clear) >= _CLEAR_BINS and all(clear[-2:]):
+        return None
+    return f"{where}: {sum(clear)} of the last {len(clear)} five-second bins are clear"
+
+
+def _clear(tally: Tally, anomaly: Anomaly, before: Tally) -> bool:
+    if anomaly.signal is Signal.ERROR_RATE:
+        allowed = max(before.error_share * 2, before.error_share + _SPARE_SHARE)
+        # One error in a thin bin is no sign; the share over the minute is watched by the other bins.
+        return tally.errors <= max(1.0, allowed * tally.requests)
+    usual_us = quantile(before.latency, 0.95) or anomaly.expected
+    limit_us = max(usual_us * 2, usual_us + 20_000)
+    return slower_than(tally, limit_us) <= max(1.0, 0.1 * tally.requests)
+
+
+def _still_traffic(anomaly: Anomaly, window: Window, end: float) -> str | None:
+    last = window.total(end - COARSE_S, end, where=_inside(anomaly.place)).requests / COARSE_S
+    if 0.5 * anomaly.expected <= last <= 2 * anomaly.expected:
+        return None
+    return f"{spoken(anomaly.place)}: {last:.1f} requests/s, usual is {anomaly.expected:.1f}"
+
+
+def _before(window: Window, onset: float, inside: _Inside) -> Tally:
+    """Minutes that had ended before it began."""
+    return window.total(onset - _BEFORE_S, onset - COARSE_S, where=inside, minutes=True)
+
+
+def _share(window: Window, place: Place, now: float) -> float:
+    return window.total(now - _BINS * FINE_S, now, where=_inside(place)).error_share
+
+
+class _Inside:
+    """Whether a series lies at a place and was forwarded."""
+
+    def __init__(self, place: Place) -> None:
+        self._wanted = tuple(
+            (index, value) for index, value in enumerate((place.route, place.upstream, place.target)) if value
+        )
+
+    def __call__(self, key: SeriesKey) -> bool:
+        return forwarded(key) and all(key[index] == value for index, value in self._wanted)
+
+
+def _inside(place: Place) -> _Inside:
+    return _Inside(place)
