@@ -13,6 +13,7 @@ page. ``auth.page(role)`` is the same, but sends a reader who is not signed in t
 
 from __future__ import annotations
 
+import asyncio
 from functools import wraps
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -67,6 +68,7 @@ class Auth:
 
     Attributes:
         sessions: ``sign_in``, ``sign_out``, ``refresh``, ``set_up``, ``setup_is_open``.
+        changing_users: held while users change, so that two administrators cannot demote each other at once.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Auth:
         self._users = ports.users
         self._clock = ports.clock
         self._secure = secure
+        self.changing_users = asyncio.Lock()
         self.sessions = Sessions(ports, self.check, setup_link=setup_link, passwords=passwords, throttle=throttle)
 
     async def identify(self, request: Request) -> Caller | None:
@@ -89,6 +92,10 @@ class Auth:
             request.scope[_SCOPE_KEY] = await self._look_up(request)
         caller: Caller | None = request.scope[_SCOPE_KEY]
         return caller
+
+    async def is_still_valid(self, request: Request) -> bool:
+        """Whether the caller of a long answer could still begin it: session open, user enabled, rights unchanged."""
+        return (await self._look_up(request)) == await self.identify(request)
 
     def caller(self, request: Request) -> Caller:
         """The caller that ``required`` has proven.

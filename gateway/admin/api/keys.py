@@ -1,0 +1,129 @@
+"""API keys of callers: list, issue (the text is shown once), revoke."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from gateway.admin import tenancy
+from gateway.admin.api.endpoint import Api, Call, Endpoint, actor_of
+from gateway.admin.api.shapes import KeyShape, Listing, PageQuery, Time, listing, time_of
+from gateway.domain.identity import Role
+from gateway.errors import InvalidInputError, NotFoundError
+from gateway.identity import api_keys
+
+if TYPE_CHECKING:
+    from gateway.domain.identity import Actor
+    from gateway.domain.paging import Page
+    from gateway.domain.routing import ApiKey
+
+# They become values of forwarded headers and of metrics labels, so only plain characters.
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:@/-]+$")]
+MaybeName = Annotated[str, msgspec.Meta(max_length=128, pattern=r"^[A-Za-z0-9._:@/-]*$")]
+_PAGE = 500
+
+
+class NewKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A key to issue. Without ``expires_at`` it lives until it is revoked."""
+
+    subject: Name
+    tenant: MaybeName = ""
+    scopes: Annotated[tuple[Name, ...], msgspec.Meta(max_length=64)] = ()
+    expires_at: Time | None = None
+
+
+class IssuedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A new key; ``text`` cannot be shown again. Callers send it as ``X-Api-Key``."""
+
+    text: str
+    key: KeyShape
+
+
+async def list_keys(api: Api, call: Call) -> Listing[KeyShape]:
+    """API keys, without their secrets."""
+    asked: PageQuery = call.query
+
+    async def read(cursor: str) -> Page[ApiKey]:
+        return await api.ports.keys.page(limit=asked.limit, cursor=cursor)
+
+    page = await tenancy.own_page(actor_of(api, call), read, asked.cursor, limit=asked.limit)
+    return listing(page, KeyShape, show=_shown)
+
+
+async def issue_key(api: Api, call: Call) -> IssuedKey:
+    """Issue an API key; workers know it within a second. Its text is in this answer and nowhere else."""
+    body: NewKey = call.body
+    expires_at = body.expires_at.timestamp() if body.expires_at is not None else None
+    if expires_at is not None and expires_at <= api.ports.clock():
+        raise InvalidInputError("this moment has passed", field="expires_at")
+    tenant = tenancy.settle(actor_of(api, call), body.tenant)
+    text, key = api_keys.make(tenant=tenant, subject=body.subject, scopes=frozenset(body.scopes), expires_at=expires_at)
+    await api.ports.keys.issue(key)
+    call.subject, call.tenant = f"key {key.id}", tenant
+    call.detail = {"subject": key.subject, "scopes": " ".join(sorted(key.scopes))}
+    return IssuedKey(text=text, key=_shown(key))
+
+
+async def revoke_key(api: Api, call: Call) -> None:
+    """Revoke an API key; workers refuse it within a second."""
+    actor, key_id = actor_of(api, call), call.path("id")
+    if actor.tenant:
+        await _check_own(api, actor, key_id)
+    await api.ports.keys.revoke(key_id)
+    call.subject, call.tenant = f"key {key_id}", actor.tenant
+
+
+async def _check_own(api: Api, actor: Actor, key_id: str) -> None:
+    """Raises NotFoundError unless the key is the caller's tenant's."""
+    cursor: str | None = ""
+    while cursor is not None:
+        page = await api.ports.keys.page(limit=_PAGE, cursor=cursor)
+        if any(key.id == key_id and tenancy.sees(actor, key) for key in page.items):
+            return
+        cursor = page.next
+    raise NotFoundError(f"there is no key {key_id}")
+
+
+def _shown(key: ApiKey) -> KeyShape:
+    return KeyShape(
+        id=key.id,
+        tenant=key.tenant,
+        subject=key.subject,
+        scopes=tuple(sorted(key.scopes)),
+        expires_at=None if key.expires_at is None else time_of(key.expires_at),
+    )
+
+
+_TAG = "keys"
+ENDPOINTS = (
+    Endpoint(
+        method="GET",
+        path="/keys",
+        handler=list_keys,
+        tag=_TAG,
+        role=Role.ADMIN,
+        query=PageQuery,
+        answer=Listing[KeyShape],
+    ),
+    Endpoint(
+        method="POST",
+        path="/keys",
+        handler=issue_key,
+        tag=_TAG,
+        role=Role.ADMIN,
+        body=NewKey,
+        answer=IssuedKey,
+        status=201,
+        verb="key.issued",
+    ),
+    Endpoint(
+        method="DELETE",
+        path="/keys/{id}",
+        handler=revoke_key,
+        tag=_TAG,
+        role=Role.ADMIN,
+        status=204,
+        verb="key.revoked",
+    ),
+)

@@ -1,0 +1,16 @@
+"""Every endpoint of /api/v1, in the order of the documentation."""
+
+from __future__ import annotations
+
+from gateway.admin.api import configuration, incidents, keys, requests, session, traffic, trail, users
+
+ENDPOINTS = (
+    *session.ENDPOINTS,
+    *traffic.ENDPOINTS,
+    *requests.ENDPOINTS,
+    *incidents.ENDPOINTS,
+    *users.ENDPOINTS,
+    *keys.ENDPOINTS,
+    *configuration.ENDPOINTS,
+    *trail.ENDPOINTS,
+)
