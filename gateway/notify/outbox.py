@@ -17,8 +17,11 @@ class OutboxStore(Protocol):
     seconds since the epoch. Every method may raise StoreUnavailableError.
     """
 
-    async def enqueue(self, dedup_key: str, channel: str, payload: str, now: float) -> bool:
-        """Keep a message; False, and nothing changes, when ``dedup_key`` was ever enqueued before."""
+    async def enqueue(self, dedup_key: str, channel: str, payload: str, now: float, *, delivered: bool = False) -> bool:
+        """Keep a message; False, and nothing changes, when ``dedup_key`` was ever enqueued before.
+
+        With ``delivered`` it went out already, while the store was away, and is never due.
+        """
         ...
 
     async def told(self, key_prefix: str) -> frozenset[str]:

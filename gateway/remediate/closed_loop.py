@@ -96,7 +96,7 @@ class Remediation:
             else:
                 held = Trial(since=now, pause_s=self._policy.first_pause_s)
                 _log.info("action.executed", action=action.id, upstream=action.upstream, target=action.target)
-                text = f"{action.effect} ({action.decided_by})"
+                text = f"Executed, decided by {action.decided_by}: {action.effect}"
                 return Progress(
                     msgspec.structs.replace(executed, trial=held), (TimelineEntry(now, "action.executed", text),)
                 )

@@ -106,7 +106,7 @@ def _in_full_effect(action: Action, window: Window, now: float, policy: TrialPol
     room = min(policy.longest_trial_s + watch.patience_s, action.ttl_s / 2)
     if now >= min(action.trial.since + action.trial.pause_s, action.effect_until - room):
         return TrialAt(
-            policy.share, f"{percent(policy.share)} of the usual traffic tries {action.target} of {action.upstream}"
+            policy.share, f"{action.target} of {action.upstream} gets {percent(policy.share)} of its usual traffic"
         )
     return Keep()
 
@@ -148,7 +148,7 @@ def _wider(action: Action, elapsed: float, policy: TrialPolicy, numbers: str) ->
     share = min(policy.share * policy.share_factor ** int(elapsed / action.watch.patience_s), policy.largest_share)
     if share <= action.trial.share:
         return Keep()
-    return TrialAt(share, f"not enough to tell at {percent(action.trial.share)} of the usual traffic: {numbers}")
+    return TrialAt(share, f"not enough to tell at {percent(action.trial.share)} of its usual traffic: {numbers}")
 
 
 def _expectations(action: Action, beside: Sample) -> tuple[float, float]:
