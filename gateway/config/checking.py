@@ -71,7 +71,7 @@ def check_text(text: str, source: str, settings: Settings, *, folder: Path | Non
     read = reading.read(text, source, settings.overrides)
     context = Context(read, settings, folder or Path.cwd())
     public_key = ""
-    if read.raw or not read.report.findings:  # text that is no TOML has nothing to judge
+    if read.is_toml:
         traffic.judge(context)
         service.judge(context)
         public_key = access.judge(context)

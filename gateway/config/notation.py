@@ -176,6 +176,12 @@ def _scope(words: list[tuple[str, int]], end: int) -> Scope:
     if len(words) == 1:
         raise NotationError('"per" lacks its scope', offset=offset, remedy=f'write "per {listed(scopes)}"')
     scope, offset = words[1]
+    if "," in scope:
+        raise NotationError(
+            "one limit per string",
+            offset=offset + scope.index(","),
+            remedy='several stand in a list: ["100/s per subject", "1000/min per tenant"]',
+        )
     if scope not in scopes:
         raise NotationError(
             f'unknown scope "{scope}"',
@@ -261,9 +267,9 @@ def web_url(text: str) -> str:
         host = parts.hostname or ""
         _ = parts.port
     except ValueError as error:
-        raise NotationError("this is not a URL", remedy='write it such as "https://hooks.example/x"') from error
+        raise NotationError("this is not a URL", remedy='write it such as "https://example.com/path"') from error
     if parts.scheme not in {"http", "https"} or not host_name(host):
-        raise NotationError("this is not an http or https URL", remedy='write it such as "https://hooks.example/x"')
+        raise NotationError("this is not an http or https URL", remedy='write it such as "https://example.com/path"')
     if parts.username or parts.password:
         raise NotationError("a URL in the file carries no user name or password")
     return text

@@ -47,6 +47,7 @@ class Reading:
     document: Document
     report: Report
     raw: dict[str, Any]
+    is_toml: bool
     paths: dict[int, Path]  # id of an upstream, route or notify entry of ``document`` → its path in the file
 
     def path(self, entry: msgspec.Struct) -> Path:
@@ -66,7 +67,7 @@ def read(text: str, source: str, variables: Mapping[str, str]) -> Reading:
     document = reader.table(shape, merged, ()) if not syntax else Document()
     if not isinstance(document, Document):  # the whole has no required key, so it is always built
         raise TypeError(f"expected a Document, got {document!r}")
-    return Reading(document=document, report=report, raw=merged, paths=reader.paths)
+    return Reading(document=document, report=report, raw=merged, is_toml=not syntax, paths=reader.paths)
 
 
 def _parsed(text: str, source: str) -> tuple[dict[str, Any], list[Finding]]:
@@ -94,8 +95,6 @@ def dotted(path: Path) -> str:
 
 def _header(path: Path) -> str:
     """How the operator writes the table at ``path``."""
-    if not path:
-        return "the top level"
     return f"[[{dotted(path)}]]" if isinstance(path[-1], int) and len(path) == 2 else f"[{dotted(path)}]"  # noqa: PLR2004 - name and index
 
 
@@ -161,7 +160,7 @@ class _Reader:
                 remaining = [known for known in shape.keys if known not in raw]
                 self._report.at_key(
                     (*path, name),
-                    f'unknown key "{name}" in {_header(path)}',
+                    f'unknown key "{name}" {"in " + _header(path) if path else "at the top level"}',
                     did_you_mean(name, remaining, otherwise=f"known are {listed(shape.keys, last='and')}"),
                 )
 
@@ -279,9 +278,11 @@ def _example(shape: Shape) -> str:
             return notation.expects.partition("such as ")[2] or '"…"'
         case Scalar(choices=choices) if choices:
             return f'"{choices[0]}"'
-        case Many():
-            return '["…"]' if not shape.single else _example(shape.item)
-        case Table():
-            return "{ … }"
+        case Many(item=item, single=single):
+            return _example(item) if single else f"[{_example(item)}]"
+        case Table(keys=keys, shorthand=shorthand) if shorthand:
+            return _example(keys[shorthand].shape)
+        case Table(keys=keys):
+            return f"{{ {', '.join(f'{k.name} = {_example(k.shape)}' for k in keys.values() if k.required)} }}"
         case _:
             return '"…"'

@@ -16,6 +16,7 @@ from gateway.errors import ConfigError, ConflictError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
     from gateway.config.publisher import Publisher
     from gateway.domain.identity import Actor
     from gateway.settings import Settings
@@ -107,6 +108,8 @@ class Revisions:
                 _log.warning("config.restart_needed", keys=restart)
             self._unrecorded.append(revision)
             await self._record()
+            # Recording may have found the number taken by another node.
+            revision = msgspec.structs.replace(revision, revision=self._publisher.snapshot.revision)
             if self._on_applied is not None:
                 self._on_applied(revision, changes)
             return revision

@@ -31,7 +31,11 @@ def judge(context: Context) -> None:
         )
     for entry in context.document.notify:
         _channel(context, entry)
-    names = [(context.path(entry), channel_name(entry)) for entry in context.document.notify]
+    names = [
+        (context.path(entry), channel_name(entry))
+        for entry in context.document.notify
+        if entry.name or context.report.sound((*context.path(entry), "kind"))
+    ]
     context.unique((((*path, "name"), name) for path, name in names), "notifier")
 
 

@@ -51,11 +51,14 @@ def _at(context: Context, entry: UpstreamEntry | RouteEntry, *keys: str | int) -
     return (*context.path(entry), *keys)
 
 
-def known_names(context: Context, section: str) -> set[str]:
-    """Names of upstreams or routes as written, also of entries that were refused for another reason."""
-    entries = context.reading.raw.get(section, [])
-    named = [entry.get("name") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-    return {name for name in named if isinstance(name, str)}
+def _known_upstreams(context: Context) -> set[str] | None:
+    """Names as written, also of entries that were refused for another reason; None where some could not be read."""
+    entries = context.reading.raw.get("upstreams", [])
+    if not isinstance(entries, list):
+        return None
+    names = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
+    known = {name for name in names if isinstance(name, str)}
+    return known if len(known) == len(set(names)) else None
 
 
 def _upstream(context: Context, upstream: UpstreamEntry) -> None:
@@ -68,12 +71,12 @@ def _upstream(context: Context, upstream: UpstreamEntry) -> None:
             'write targets = ["http://HOST:PORT"]',
         )
     _targets(context, upstream)
-    known = known_names(context, "upstreams")
+    known = _known_upstreams(context)
     for index, name in enumerate(upstream.depends_on):
         where = _at(context, upstream, "depends_on", index)
         if name == upstream.name:
             report.at_value(where, f'upstream "{name}" depends on itself', "leave it out")
-        elif name not in known:
+        elif known is not None and name not in known:
             report.at_value(where, f'unknown upstream "{name}"', did_you_mean(name, known))
     if upstream.health is not None:
         where = _at(context, upstream, "health")
@@ -141,8 +144,8 @@ def _ring(start: str, calls: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
 def _route(context: Context, route: RouteEntry) -> None:
     report = context.report
     context.name(_at(context, route, "name"), route.name, "a route")
-    known = known_names(context, "upstreams")
-    if route.upstream not in known:
+    known = _known_upstreams(context)
+    if known is not None and route.upstream not in known:
         otherwise = f"known are {listed(sorted(known), last='and')}" if known else "add it under [[upstreams]]"
         report.at_value(
             _at(context, route, "upstream"),
