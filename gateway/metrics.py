@@ -34,6 +34,10 @@ METRICS: tuple[Metric, ...] = (
         ("upstream", "outcome"),
         "Connections: opened, reused, failed, stale.",
     ),
+    Metric(
+        "sentinel_upstream_panic_total", "counter", ("upstream",), "Requests sent to an ejected target: all were out."
+    ),
+    Metric("sentinel_directives_refused_total", "counter", (), "Directives of a leader that had been replaced."),
     Metric("sentinel_records_total", "counter", ("outcome",), "Request records: stored, dropped, poisoned."),
     Metric("sentinel_spool_bytes", "gauge", (), "Bytes waiting in the spool."),
     Metric("sentinel_ship_seconds", "histogram", (), "Time of one shipping transaction."),

@@ -71,14 +71,20 @@ class Outbound:
 
 
 class UpstreamFailure:
-    """Why no (whole) answer came. ``kind`` is an ErrorKind of the upstream family; ``status`` what the client gets."""
+    """Why no (whole) answer came. ``kind`` is an ErrorKind of the upstream family; ``status`` what the client gets.
 
-    __slots__ = ("detail", "kind", "status")
+    ``target`` failed last and ``attempts`` targets or connections were tried: when none could be reached, the sink
+    never heard ``connected``, and the record needs them all the same.
+    """
 
-    def __init__(self, kind: str, status: int, detail: str) -> None:
+    __slots__ = ("attempts", "detail", "kind", "status", "target")
+
+    def __init__(self, kind: str, status: int, detail: str, *, target: str = "", attempts: int = 0) -> None:
         self.kind = kind
         self.status = status
         self.detail = detail
+        self.target = target
+        self.attempts = attempts
 
 
 class Sink(Protocol):

@@ -1,0 +1,195 @@
+"""The proxy's front: takes admitted requests, knows the upstreams in force, and swaps them without a pause."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway import logs
+from gateway.errors import ConfigError
+from gateway.proxy.balance import Orders, Rotation, ejections_of
+from gateway.proxy.call import UpstreamCall
+from gateway.proxy.deadlines import Sweep
+from gateway.proxy.pool import UNIX, TargetPool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.domain.forwarding import Outbound, Sink
+    from gateway.domain.routing import Directive, Target, Upstream
+    from gateway.domain.traffic import ErrorKind
+    from gateway.metrics import WorkerCounters
+
+# Failures of one target are logged at most this often; each one stands in its request's record anyway.
+LOG_EVERY_S = 1.0
+
+_log = logs.get("proxy")
+
+
+class UpstreamService:
+    """One upstream at work: its rotation and the connections to its targets."""
+
+    def __init__(self, upstream: Upstream, sweep: Sweep) -> None:
+        self.upstream = upstream
+        self.rotation = Rotation(upstream.targets)
+        self._sweep = sweep
+        self._pools: dict[str, TargetPool] = {}
+        self._retired: list[TargetPool] = []
+        self._logged: dict[str, tuple[float, int]] = {}  # target → when it was last logged, failures since
+        self.now = asyncio.get_running_loop().time
+        self.change(upstream)
+
+    def change(self, upstream: Upstream) -> None:
+        """Take a new definition: targets that stay keep their connections, those that left finish what they have."""
+        pools: dict[str, TargetPool] = {}
+        for target in upstream.targets:
+            pool = self._pools.get(target.name)
+            if pool is None or (pool.target.host, pool.target.port) != (target.host, target.port):
+                pool = TargetPool(upstream.name, target, upstream.max_connections, self._sweep)
+            pool.target, pool.max_connections = target, upstream.max_connections
+            pools[target.name] = pool
+        self._retire(pool for name, pool in self._pools.items() if pools.get(name) is not pool)
+        if upstream.targets != self.upstream.targets:
+            panicked = self.rotation.panicked
+            self.rotation = Rotation(upstream.targets)
+            self.rotation.panicked = panicked
+        self._logged = {name: logged for name, logged in self._logged.items() if name in pools}
+        self.upstream, self._pools = upstream, pools
+
+    def choose(self, now: float, tried: tuple[str, ...]) -> tuple[Target, TargetPool] | None:
+        """The target whose turn it is, and its connections."""
+        target = self.rotation.pick(now, tried=tried)
+        return None if target is None else (target, self._pools[target.name])
+
+    def note_failure(self, target: str, kind: ErrorKind, detail: str) -> None:
+        """Log a failure, at most one a second and target; the number of those left out goes with the next."""
+        now = self.now()
+        last, left_out = self._logged.get(target, (float("-inf"), 0))
+        if now - last < LOG_EVERY_S:
+            self._logged[target] = last, left_out + 1
+            return
+        self._logged[target] = now, 0
+        _log.warning(
+            "upstream.failed",
+            upstream=self.upstream.name,
+            target=target,
+            kind=str(kind),
+            detail=detail,
+            left_out=left_out,
+        )
+
+    def retire(self) -> None:
+        """The upstream left the configuration."""
+        self._retire(self._pools.values())
+
+    def close(self) -> None:
+        """End everything now."""
+        for pool in (*self._pools.values(), *self._retired):
+            pool.close()
+
+    def take_counts(self, counters: WorkerCounters) -> None:
+        """Hand over what was counted; forget retired pools that have emptied."""
+        for pool in (*self._pools.values(), *self._retired):
+            pool.take_counts(counters)
+        self._retired = [pool for pool in self._retired if pool.size or pool.waiting]
+        if self.rotation.panicked:
+            counters.count("sentinel_upstream_panic_total", self.upstream.name, amount=self.rotation.panicked)
+            self.rotation.panicked = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing of a retired upstream is left."""
+        return not self._retired
+
+    def _retire(self, pools: Iterable[TargetPool]) -> None:
+        for pool in tuple(pools):
+            pool.retire()
+            self._retired.append(pool)
+
+
+class UpstreamForwarder:
+    """domain.forwarding.Forwarder over HTTP/1.1 connections of its own. Made and used on one event loop."""
+
+    def __init__(self, counters: WorkerCounters) -> None:
+        self._counters = counters
+        self._sweep = Sweep(self._hand_over)
+        self._orders = Orders()
+        self._in_force: dict[Directive, float] = {}
+        self._services: dict[str, UpstreamService] = {}
+        self._retired: list[UpstreamService] = []
+        self._refused = 0  # directives, already counted
+
+    def apply(self, upstreams: tuple[Upstream, ...], directives: tuple[Directive, ...], now: float) -> None:
+        """Work with these from the next request on; exchanges under way are left alone.
+
+        Args:
+            upstreams: of the new snapshot.
+            directives: of the new snapshot; ended ones and those of a replaced leader are left out here.
+            now: wall clock, seconds since the epoch: what the directives' times are in.
+
+        Raises:
+            ConfigError: a target is no plain ``host:port``; nothing has changed then.
+        """
+        _check(upstreams)
+        monotonic = asyncio.get_running_loop().time()
+        self._in_force = self._orders.accept(directives, wall=now, now=monotonic)
+        services: dict[str, UpstreamService] = {}
+        for upstream in upstreams:
+            service = self._services.pop(upstream.name, None)
+            if service is None:
+                service = UpstreamService(upstream, self._sweep)
+            else:
+                service.change(upstream)
+            service.rotation.eject(ejections_of(upstream.name, self._in_force), monotonic)
+            services[upstream.name] = service
+        for service in self._services.values():
+            service.retire()
+            self._retired.append(service)
+        self._services = services
+        self._hand_over()
+
+    def forward(self, outbound: Outbound, sink: Sink) -> UpstreamCall:
+        """Send ``outbound`` to one target of its upstream; answers arrive at ``sink``, possibly before this returns."""
+        service = self._services.get(outbound.upstream.name) or self._adopt(outbound.upstream)
+        call = UpstreamCall(service, outbound, sink)
+        call.start()
+        return call
+
+    def shares(self, upstream: str) -> dict[str, float]:
+        """How much of its usual traffic each target of ``upstream`` gets now; empty when it is unknown."""
+        service = self._services.get(upstream)
+        return {} if service is None else service.rotation.shares(service.now())
+
+    async def close(self) -> None:
+        """End every exchange (their sinks hear ``failed``) and close every connection."""
+        for service in (*self._services.values(), *self._retired):
+            service.close()
+        self._sweep.close()
+        self._hand_over()
+        await asyncio.sleep(0)  # lets the transports' last callbacks and cancelled dials run before the loop ends
+
+    def _adopt(self, upstream: Upstream) -> UpstreamService:
+        """An upstream of a snapshot older than the last one applied: a request keeps what it started with."""
+        service = UpstreamService(upstream, self._sweep)
+        self._services[upstream.name] = service  # until the next apply
+        return service
+
+    def _hand_over(self) -> None:
+        for service in (*self._services.values(), *self._retired):
+            service.take_counts(self._counters)
+        self._retired = [service for service in self._retired if not service.empty]
+        if self._orders.refused > self._refused:
+            self._counters.count("sentinel_directives_refused_total", amount=self._orders.refused - self._refused)
+            self._refused = self._orders.refused
+
+
+def _check(upstreams: tuple[Upstream, ...]) -> None:
+    problems = tuple(
+        f"upstream {upstream.name!r}, target {target.name!r}: {target.host!r} is not a host; "
+        "write host and port of a plain HTTP server (TLS to upstreams is not spoken), or unix:/path of a socket"
+        for upstream in upstreams
+        for target in upstream.targets
+        if "://" in target.host or not target.host or (target.port <= 0 and not target.host.startswith(UNIX))
+    )
+    if problems:
+        raise ConfigError(problems[0], problems=problems)

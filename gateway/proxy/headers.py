@@ -1,0 +1,256 @@
+"""What is written to the upstream for a request, and what of an answer goes on to the client.
+
+Names are judged once and remembered in a bounded table, because the same few names come with every request. Order
+matters in one place: fields that the client's Connection header nominates are removed *before* the gateway adds its
+own, so nobody can have the gateway's own fields removed (RFC 9110 §7.6.1).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
+
+from gateway.errors import SentinelError
+
+if TYPE_CHECKING:
+    from gateway.domain.forwarding import Headers, Outbound
+    from gateway.domain.identity import Principal
+
+_PASS, _DROP, _CONNECTION, _SPECIAL, _REFUSE, _LENGTH, _CODING = range(7)
+
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
+_NOT_IN_TARGET = re.compile(rb"[\x00-\x20\x7f]")
+# Visible ASCII stands for itself in identity fields, except "%", so that decoding is exact.
+_VISIBLE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
+
+# RFC 9110 §7.6.1 and RFC 9112: they speak of one connection only.
+_HOP_BY_HOP = frozenset(
+    {b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"http2-settings", b"proxy"}
+)
+# Written by us, or (Expect) answered by our own server.
+_OURS = frozenset({b"host", b"content-length", b"expect", b"x-request-id"})
+_CHAIN, _PROTO, _HOST, _PARENT, _STATE = (
+    b"x-forwarded-for",
+    b"x-forwarded-proto",
+    b"x-forwarded-host",
+    b"traceparent",
+    b"tracestate",
+)
+_ORDINARY = frozenset({b"keep-alive", b"close", b""})  # connection options that nominate no field
+_BODY_EXPECTED = frozenset({b"POST", b"PUT", b"PATCH"})  # RFC 9110 §8.6: these say "content-length: 0" when empty
+_WITHOUT_LENGTH = frozenset({204, 304})  # 204 must not carry one; on 304 it only invites mistakes in framing
+
+MAX_REMEMBERED = 1024  # entries before a table is started afresh
+MAX_REMEMBERED_BYTES = 256  # of one entry: what is longer is judged anew each time
+
+_request_names: dict[bytes, int] = {}
+_answer_names: dict[bytes, tuple[bytes, int]] = {}
+_identities: dict[Principal, list[bytes]] = {}
+
+
+class UnforwardableError(SentinelError):
+    """A request holds bytes that cannot be put into one unambiguous message."""
+
+    status = 400
+
+
+class BadAnswerError(SentinelError):
+    """An upstream's head breaks the protocol in a way the parser lets through."""
+
+    status = 502
+
+
+class AnswerHead(NamedTuple):
+    """An answer's end-to-end headers and how its body is framed."""
+
+    headers: Headers
+    length: int  # of the body: announced, or -1 for chunked and for "until the connection closes"
+    chunked: bool
+    close: bool  # the upstream said that it closes
+
+
+def request_head(outbound: Outbound) -> bytes:
+    """The request line and headers for the upstream, up to and including the empty line.
+
+    Raises:
+        UnforwardableError: a name or value could end a line early, or the target holds a blank.
+    """
+    target = forwarded_path(outbound.path, outbound.route.strip_prefix)
+    if outbound.query:
+        target = b"%b?%b" % (target, outbound.query)
+    if _NOT_IN_TARGET.search(target) or not _TOKEN.fullmatch(outbound.method):
+        raise UnforwardableError("the method or the path holds a blank or a control character")
+    lines, special = _passed(outbound.headers)
+    lines[0] = b"%b %b HTTP/1.1\r\nhost: %b" % (outbound.method, target, outbound.host)
+    _add_forwarded(lines, special, outbound)
+    if outbound.request_id:
+        lines.append(b"x-request-id: " + outbound.request_id)
+    _add_trace(lines, special, outbound.traceparent)
+    if outbound.principal.kind:
+        lines += _identity(outbound.principal)
+    length = outbound.content_length
+    if length > 0 or (length == 0 and outbound.method in _BODY_EXPECTED):
+        lines.append(b"content-length: %d" % length)
+    elif length < 0:
+        lines.append(b"transfer-encoding: chunked")
+    head = b"\r\n".join(lines) + b"\r\n\r\n"
+    ends = len(lines) + 2  # the first entry is two lines
+    # More line ends than lines means that some value carries its own: three scans in C for the whole head.
+    if head.count(b"\r") != ends or head.count(b"\n") != ends or b"\0" in head:
+        raise UnforwardableError("a header value holds CR, LF or NUL")
+    return head
+
+
+def forwarded_path(path: bytes, strip_prefix: str) -> bytes:
+    """The path without the prefix, cut at a segment border; untouched where the prefix does not fit."""
+    if not strip_prefix:
+        return path
+    prefix = strip_prefix.rstrip("/").encode()
+    if path == prefix:
+        return b"/"
+    return path[len(prefix) :] if path.startswith(prefix + b"/") else path
+
+
+def answer_head(raw: Headers, status: int) -> AnswerHead:
+    """Judge an upstream's header fields as the parser gave them, values free of CR, LF and NUL.
+
+    Raises:
+        BadAnswerError: a transfer coding other than a single "chunked".
+    """
+    headers: Headers = []
+    length, chunked, nominated = -1, False, set[bytes]()
+    for name, value in raw:
+        low, kind = _answer_names.get(name) or _judge_answer_name(name)
+        if kind == _PASS:
+            headers.append((low, value))
+        elif kind == _LENGTH:
+            length = int(value)
+            if status not in _WITHOUT_LENGTH:
+                headers.append((low, value))
+        elif kind == _CONNECTION:
+            nominated.update(_options(value))
+        elif kind == _CODING:
+            if chunked or value.strip().lower() != b"chunked":
+                raise BadAnswerError("the answer uses a transfer coding other than one chunked")
+            chunked = True
+    if nominated - _ORDINARY:
+        # Content-Length frames the body, so it cannot be hop-by-hop whatever the upstream says.
+        headers = [field for field in headers if field[0] not in nominated or field[0] == b"content-length"]
+    return AnswerHead(headers, length, chunked, b"close" in nominated)
+
+
+def _passed(headers: Headers) -> tuple[list[bytes], Headers]:
+    """Lines that pass unchanged, after a free first place for the request line; and fields to be decided on."""
+    lines, special, nominated = [b""], [], set[bytes]()
+    for field in headers:
+        name, value = field
+        kind = _request_names.get(name)
+        if kind is None:
+            kind = _judge_request_name(name)
+        if kind == _PASS:
+            lines.append(b"%b: %b" % field)
+        elif kind == _SPECIAL:
+            special.append(field)
+        elif kind == _CONNECTION:
+            nominated.update(_options(value))
+        elif kind == _REFUSE:
+            raise UnforwardableError("a header name is not a token")
+    nominated -= _ORDINARY
+    if nominated:
+        return _passed([field for field in headers if field[0] != b"connection" and field[0] not in nominated])
+    return lines, special
+
+
+def _add_forwarded(lines: list[bytes], special: Headers, outbound: Outbound) -> None:
+    """Begin the X-Forwarded family, or continue it where the peer may be believed."""
+    believed = special if outbound.trusted_peer else []
+    chain = [value for name, value in believed if name == _CHAIN and value]
+    if outbound.client:
+        chain.append(outbound.client)
+    if chain:
+        lines.append(b"x-forwarded-for: " + b", ".join(chain))
+    given = set()
+    for name, value in believed:
+        if name not in {_CHAIN, _PARENT, _STATE}:
+            lines.append(b"%b: %b" % (name, value))
+            given.add(name)
+    if _PROTO not in given:
+        lines.append(b"x-forwarded-proto: " + outbound.scheme)
+    if _HOST not in given:
+        lines.append(b"x-forwarded-host: " + outbound.host)
+
+
+def _add_trace(lines: list[bytes], special: Headers, traceparent: bytes) -> None:
+    """Our span as parent; tracestate only while the trace is still the caller's (W3C Trace Context §3.3)."""
+    if not traceparent:
+        return
+    lines.append(b"traceparent: " + traceparent)
+    if special:
+        parents = [value for name, value in special if name == _PARENT]
+        if len(parents) == 1 and parents[0][3:35] == traceparent[3:35]:
+            lines += [b"%b: %b" % field for field in special if field[0] == _STATE]
+
+
+def _identity(principal: Principal) -> list[bytes]:
+    """The lines that tell the upstream who calls; text that is not visible ASCII is percent-encoded."""
+    lines = _identities.get(principal)
+    if lines is None:
+        fields = (
+            ("x-sentinel-subject", quote(principal.subject, safe=_VISIBLE)),
+            ("x-sentinel-tenant", quote(principal.tenant, safe=_VISIBLE)),
+            ("x-sentinel-scopes", " ".join(quote(scope, safe=_VISIBLE) for scope in sorted(principal.scopes))),
+        )
+        lines = [f"{name}: {value}".encode("ascii") for name, value in fields if value]
+        if sum(map(len, lines)) <= MAX_REMEMBERED_BYTES:
+            if len(_identities) >= MAX_REMEMBERED:
+                _identities.clear()
+            _identities[principal] = lines
+    return lines
+
+
+def _options(value: bytes) -> list[bytes]:
+    return [option.strip() for option in value.lower().split(b",")]
+
+
+def _judge_request_name(name: bytes) -> int:
+    kind = _request_kind(name)
+    if len(name) <= MAX_REMEMBERED_BYTES:
+        if len(_request_names) >= MAX_REMEMBERED:
+            _request_names.clear()
+        _request_names[name] = kind
+    return kind
+
+
+def _request_kind(name: bytes) -> int:
+    low = name.lower()
+    # Many backends read X_Forwarded_For and X.Forwarded.For as X-Forwarded-For: an alias of ours is never passed on.
+    plain = low.replace(b"_", b"-").replace(b".", b"-")
+    if not _TOKEN.fullmatch(name):
+        return _REFUSE
+    if low == b"connection":
+        return _CONNECTION
+    if plain in _HOP_BY_HOP or plain in _OURS or plain.startswith((b"x-sentinel-", b"proxy-")):
+        return _DROP
+    if plain in {b"forwarded", b"x-real-ip", _PARENT, _STATE} or plain.startswith(b"x-forwarded-"):
+        return _SPECIAL if plain == name else _DROP
+    return _PASS
+
+
+def _judge_answer_name(name: bytes) -> tuple[bytes, int]:
+    low = name.lower()
+    if low == b"content-length":
+        kind = _LENGTH
+    elif low == b"transfer-encoding":
+        kind = _CODING
+    elif low == b"connection":
+        kind = _CONNECTION
+    elif low in _HOP_BY_HOP or low.startswith(b"proxy-"):
+        kind = _DROP
+    else:
+        kind = _PASS
+    if len(name) <= MAX_REMEMBERED_BYTES:
+        if len(_answer_names) >= MAX_REMEMBERED:
+            _answer_names.clear()
+        _answer_names[name] = low, kind
+    return low, kind
