@@ -37,9 +37,9 @@ _NAVIGATION = (
     {"name": "Requests", "path": "/dashboard/requests"},
     {"name": "Upstreams", "path": "/dashboard/upstreams"},
     {"name": "Config", "path": "/dashboard/configuration"},
-    {"name": "Keys", "path": "/dashboard/keys"},
 )
-_STAFF_ONLY = {"Config"}
+# The configuration concerns every tenant; who is bound to one finds the keys in its place.
+_NAVIGATION_OF_TENANTS = (*_NAVIGATION[:-1], {"name": "Keys", "path": "/dashboard/keys"})
 _HEADINGS = {
     401: "Please sign in",
     403: "Not allowed",
@@ -152,7 +152,7 @@ class Pages:
             actor=actor,
             here=here,
             notice=notice,
-            navigation=[item for item in _NAVIGATION if not (actor.tenant and item["name"] in _STAFF_ONLY)],
+            navigation=_NAVIGATION_OF_TENANTS if actor.tenant else _NAVIGATION,
             open_count=0 if actor.tenant else len(set(snapshot.open_incidents.values())),
             may_decide=RANK[actor.role] >= RANK[Role.OPERATOR],
             may_edit=RANK[actor.role] >= RANK[Role.ADMIN],

@@ -20,18 +20,16 @@ def count(number: float) -> str:
     return f"{round(number):,}".replace(",", NARROW)
 
 
-def _three_figures(number: float) -> str:
-    """About three significant figures without an exponent: 0.42, 4.2, 42.3, 423."""
-    if number >= 100:  # noqa: PLR2004 - three figures before the point need none behind it
+def _figures(number: float) -> str:
+    """About three figures, alike for every size so that columns line up: 0.42, 4.2, 42.3, 423."""
+    if number >= 99.95 or not number:  # noqa: PLR2004 - three figures before the point need none behind it
         return count(number)
-    if number >= 10:  # noqa: PLR2004 - see above
-        return f"{number:.1f}"
-    return f"{number:.2f}".rstrip("0").rstrip(".") if number else "0"
+    return f"{number:.1f}" if number >= 1 else f"{number:.2f}"
 
 
 def rate(per_s: float) -> str:
     """Requests per second: ``12.4/s``."""
-    return f"{_three_figures(per_s)}/s"
+    return f"{_figures(per_s)}/s"
 
 
 def share(part: float | None) -> str:
@@ -49,9 +47,11 @@ def latency(duration_us: float | None) -> str:
     """Microseconds in the unit that reads best: ``840 µs``, ``12.3 ms``, ``1.24 s``."""
     if duration_us is None:
         return NOTHING
-    for size, unit in ((1_000_000, "s"), (1000, "ms")):
-        if duration_us >= size:
-            return f"{_three_figures(duration_us / size)}{NARROW}{unit}"
+    if duration_us >= 999_950:  # noqa: PLR2004 - what would round to 1,000 ms
+        seconds = duration_us / 1_000_000
+        return f"{seconds:.2f}{NARROW}s" if seconds < 10 else f"{_figures(seconds)}{NARROW}s"  # noqa: PLR2004 - see above
+    if duration_us >= 999.5:  # noqa: PLR2004 - what would round to 1,000 µs
+        return f"{_figures(duration_us / 1000)}{NARROW}ms"
     return f"{round(duration_us)}{NARROW}µs"
 
 
@@ -95,15 +95,15 @@ def size(number_bytes: float) -> str:
     """Bytes in powers of 1024: ``812 B``, ``14.2 KiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if number_bytes < 1024 or unit == "GiB":  # noqa: PLR2004 - the base of the units
-            return f"{_three_figures(number_bytes)}{NARROW}{unit}"
+            return f"{_figures(number_bytes)}{NARROW}{unit}"
         number_bytes /= 1024
     raise AssertionError  # pragma: no cover - the last unit takes whatever is left
 
 
 def shown(text: str) -> str:
-    """Text from the traffic with what cannot be seen made visible.
+    r"""Text from the traffic with what cannot be seen made visible.
 
-    Control characters, line separators and direction overrides become ``\\u{202e}``, so that a path or a user agent
+    Control characters, line separators and direction overrides become ``\u{202e}``, so that a path or a user agent
     can neither reorder the line it stands in nor hide a part of itself. HTML escaping is the template's.
     """
     if text.isascii() and text.isprintable():

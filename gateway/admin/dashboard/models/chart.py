@@ -64,6 +64,11 @@ def span(incident: Incident, now: float) -> Span:
     return Span(start=incident.onset - BEFORE_S, end=min(end, incident.onset + LONGEST_S))
 
 
+def surroundings(place: Place) -> Place:
+    """Where callers feel an incident: the whole upstream of a target, since its traffic moves to the siblings."""
+    return msgspec.structs.replace(place, target="") if place.upstream else place
+
+
 def at_place(place: Place, tenant: str = "") -> Callable[[SeriesKey | BucketKey], bool]:
     """Whether a series belongs to a place; the status is left out, because a share needs all answers.
 
@@ -82,7 +87,11 @@ def at_place(place: Place, tenant: str = "") -> Callable[[SeriesKey | BucketKey]
 
 
 def chart(
-    incident: Incident, series: Sequence[tuple[int, Tally]], step_s: int, revisions: Iterable[ConfigRevision], now: float
+    incident: Incident,
+    series: Sequence[tuple[int, Tally]],
+    step_s: int,
+    revisions: Iterable[ConfigRevision],
+    now: float,
 ) -> Chart:
     """The chart of ``incident`` over ``series`` (one tally per ``step_s`` seconds, in order of time)."""
     shown = span(incident, now)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.admin.dashboard import wording
-from gateway.domain.diagnosis import Diagnosis, Hypothesis
-from gateway.domain.incident import Anomaly, IncidentState, Signal
+from gateway.domain.incident import IncidentState, Signal
 from gateway.domain.plan import ActionState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.domain.incident import Incident
+    from gateway.domain.diagnosis import Diagnosis, Hypothesis
+    from gateway.domain.incident import Anomaly, Incident
     from gateway.domain.plan import Action
     from gateway.domain.traffic import Tally
 
@@ -37,8 +37,8 @@ VERDICTS: dict[str, tuple[str, str, str]] = {
 }
 # (sign, word, look) per state of an incident.
 INCIDENT_STATES: dict[IncidentState, tuple[str, str, str]] = {
-    IncidentState.OPEN: ("●", "open", "bad"),
-    IncidentState.ANALYZING: ("●", "being analysed", "bad"),
+    IncidentState.OPEN: ("●", "open", "accent"),
+    IncidentState.ANALYZING: ("●", "being analysed", "accent"),
     IncidentState.MITIGATING: ("●", "being mitigated", "accent"),
     IncidentState.CLOSED: ("✓", "closed", ""),
 }

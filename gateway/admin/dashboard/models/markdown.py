@@ -43,8 +43,7 @@ def _cause(incident: Incident) -> list[str]:
     if diagnosis is None:
         return []
     lines = ["", "## Cause", "", plain(diagnosis.report.summary), ""]
-    for claim in diagnosis.report.claims:
-        lines.append(f"- {plain(claim.text)} ({', '.join(claim.evidence)})")
+    lines += [f"- {plain(claim.text)} ({', '.join(claim.evidence)})" for claim in diagnosis.report.claims]
     lines += ["", "| possible cause | score | |", "|---|---|---|"]
     for hypothesis in diagnosis.hypotheses:
         note = f"ruled out: {plain(hypothesis.why)}" if hypothesis.ruled_out else ", ".join(hypothesis.evidence)
@@ -70,7 +69,8 @@ def _plan(actions: tuple[Action, ...]) -> list[str]:
 
 
 def _timeline(incident: Incident) -> list[str]:
-    lines = ["", "## Time line", ""]
-    for entry in incident.timeline:
-        lines.append(f"- {wording.iso(entry.at)} {plain(entry.text)} ({entry.kind}, {plain(entry.actor)})")
-    return lines
+    told = [
+        f"- {wording.iso(entry.at)} {plain(entry.text)} ({entry.kind}, {plain(entry.actor)})"
+        for entry in incident.timeline
+    ]
+    return ["", "## Time line", "", *told]

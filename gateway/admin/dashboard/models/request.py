@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -27,7 +27,9 @@ PARTS: tuple[tuple[str, str, str], ...] = (
 )
 LEDGER_WIDTH = 1000
 # Parameters whose value is a secret wherever they appear; matched as parts of the name, without case.
-_SECRET_NAME = re.compile(r"token|secret|passw|api[-_]?key|apikey|signature|(?:^|[-_])(?:sig|key|auth|code|pwd)$", re.I)
+_SECRET_NAME = re.compile(
+    r"token|secret|passw|api[-_]?key|apikey|signature|(?:^|[-_])(?:sig|key|auth|code|pwd)$", re.IGNORECASE
+)
 REDACTED = "REDACTED"
 
 
@@ -68,7 +70,8 @@ def _verdict(record: RequestRecord) -> str:
     if not record.attempts:
         return f"The gateway answered by itself after {wording.latency(record.duration_us)}."
     behind = record.connect_us + record.upstream_us
-    return f"The gateway's own steps took {wording.latency(own)}; {record.upstream or 'the upstream'} took {wording.latency(behind)}."
+    upstream = record.upstream or "the upstream"
+    return f"The gateway's own steps took {wording.latency(own)}; {upstream} took {wording.latency(behind)}."
 
 
 def redacted_query(query: str) -> str:
@@ -76,7 +79,7 @@ def redacted_query(query: str) -> str:
     pairs = []
     for pair in query.split("&"):
         key, equals, _ = pair.partition("=")
-        pairs.append(f"{key}={REDACTED}" if equals and _SECRET_NAME.search(key) else pair)
+        pairs.append(f"{key}={REDACTED}" if equals and _SECRET_NAME.search(unquote(key)) else pair)
     return "&".join(pairs)
 
 

@@ -12,6 +12,7 @@
     for (const button of document.querySelectorAll("[data-theme-switch]")) {
       button.hidden = false;
       button.textContent = isDark() ? "Light" : "Dark";
+      button.title = `Switch to ${isDark() ? "light" : "dark"} (t)`;
     }
     document.dispatchEvent(new CustomEvent("theme"));
   }

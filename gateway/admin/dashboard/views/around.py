@@ -32,7 +32,7 @@ class Traffic(NamedTuple):
 async def around(ports: AdminPorts, incident: Incident, actor: Actor, now: float) -> Traffic:
     """The stretch :func:`chart.span` asks for, as fine as it is still known."""
     span = chart.span(incident, now)
-    where = chart.at_place(incident.place, actor.tenant)
+    where = chart.at_place(chart.surroundings(incident.place), actor.tenant)
     window = ports.window
     in_memory = window.started_at is not None and window.started_at <= incident.onset
     if in_memory and span.start + chart.BEFORE_S / 2 >= now - FINE_KEPT_S:

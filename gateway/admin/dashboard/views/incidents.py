@@ -132,9 +132,7 @@ class Incidents:
             return await self._show(request, await self._own(request), str(error), status=409)
         return RedirectResponse(f"{_LIST}/{segment(incident.id)}?done=closed", 303)
 
-    async def _decide(
-        self, request: Request, done: str, decide: Callable[[str, Actor], Awaitable[object]]
-    ) -> Response:
+    async def _decide(self, request: Request, done: str, decide: Callable[[str, Actor], Awaitable[object]]) -> Response:
         actor, incident = self._pages.auth.actor(request), await self._own(request)
         action_id = request.path_params["action_id"]
         if all(action.id != action_id for action in incident.actions):
@@ -163,6 +161,7 @@ class Incidents:
             "pending": model.pending(incident),
             "decided": [action for action in incident.actions if action.state is not ActionState.PENDING],
             "chart": drawn,
+            "chart_place": chart_model.surroundings(incident.place),
             "chart_json": msgspec.json.encode(drawn).decode(),
             "chart_note": note,
             "here_path": f"{_LIST}/{segment(incident.id)}",
@@ -185,6 +184,6 @@ class Incidents:
         window = self._ports.window
         if window.started_at is None or window.started_at > incident.onset:
             return ()
-        where = chart_model.at_place(incident.place, actor.tenant)
+        where = chart_model.at_place(chart_model.surroundings(incident.place), actor.tenant)
         sums = window.sums(incident.onset, incident.closed_at or now, by=("tenant",), where=where, minutes=True)
         return model.hurt_by_tenant(sums, incident.signal)

@@ -56,6 +56,14 @@ def named(text: str, field: str) -> str:
     return text
 
 
+def scopes_of(text: str) -> frozenset[str]:
+    """Scopes as typed, with spaces between. Raises InvalidInputError."""
+    scopes = frozenset(named(scope, "scopes") for scope in text.split())
+    if len(scopes) > MOST_SCOPES:
+        raise InvalidInputError(f"at most {MOST_SCOPES} scopes", field="scopes")
+    return scopes
+
+
 class Keys:
     """``/dashboard/keys``."""
 
@@ -82,13 +90,10 @@ class Keys:
         typed = {name: fields.get(name, "").strip() for name in _FIELDS}
         try:
             tenant = named(tenancy.settle(actor, typed["tenant"]), "tenant")
-            scopes = frozenset(named(scope, "scopes") for scope in typed["scopes"].split())
-            if len(scopes) > MOST_SCOPES:
-                raise InvalidInputError(f"at most {MOST_SCOPES} scopes", field="scopes")
             text, key = api_keys.make(
                 tenant=tenant,
                 subject=named(typed["subject"], "subject"),
-                scopes=scopes,
+                scopes=scopes_of(typed["scopes"]),
                 expires_at=expiry(typed["days"], self._ports.clock()),
             )
         except InvalidInputError as error:
@@ -149,4 +154,6 @@ class Keys:
             "typed": typed or dict.fromkeys(_FIELDS, ""),
             "next_link": f"{_PATH}?cursor={quote(page.next or '')}",
         }
-        return self._pages.render(request, "keys.html", here="Keys", notice=notice, status=status, **values)
+        return self._pages.render(
+            request, "keys.html", here="Keys" if actor.tenant else "Config", notice=notice, status=status, **values
+        )
