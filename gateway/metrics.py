@@ -53,6 +53,12 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "sentinel_notifications_total", "counter", ("kind", "outcome"), "Notifications: delivered, retried, given_up."
     ),
+    Metric(
+        "sentinel_metrics_ignored_total",
+        "counter",
+        (),
+        "Amounts without a series of their own: an unknown name from a worker, or label sets beyond the bound.",
+    ),
     Metric("sentinel_build_info", "gauge", ("version",), "Always 1."),
 )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.admin.audited import audited
 from gateway.admin.ports import AdminPorts
 from gateway.domain.audit import AuditEntry, ConfigRevision
 from gateway.domain.diagnosis import Claim, Confidence, Diagnosis, Evidence, Hypothesis, Report
@@ -728,7 +729,7 @@ class FakeAdmin:
         self.target_states["payments", BROKEN] = "ejected"
         self.reasons: list[str] = []
         self.exposition = b"# HELP sentinel_build_info Always 1.\n"
-        self.ports = AdminPorts(
+        bare = AdminPorts(
             incidents=self.incidents,
             decisions=self.decisions,
             requests=self.requests,
@@ -745,3 +746,4 @@ class FakeAdmin:
             metrics=lambda: self.exposition,
             clock=self.clock,
         )
+        self.ports = audited(bare)

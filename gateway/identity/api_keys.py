@@ -23,12 +23,17 @@ def make(
 
     Args:
         tenant: the customer the key belongs to; empty for none.
-        subject: who or what calls with it.
+        subject: who or what calls with it; empty takes the key's id.
         scopes: what it may do, matched against a route's scopes.
         expires_at: seconds since the epoch, or None for a key that lives until it is revoked.
     """
     key_id = secrets.token_hex(_ID_BYTES)
     text = f"sk_{key_id}_{secrets.token_hex(_SECRET_BYTES)}"
     return text, ApiKey(
-        digest=digest_of(text), id=key_id, tenant=tenant, subject=subject, scopes=scopes, expires_at=expires_at
+        digest=digest_of(text),
+        id=key_id,
+        tenant=tenant,
+        subject=subject or key_id,
+        scopes=scopes,
+        expires_at=expires_at,
     )

@@ -67,7 +67,6 @@ async def check_configuration(api: Api, call: Call) -> Verdict:
 async def apply_configuration(api: Api, call: Call) -> RevisionShape:
     """Apply a configuration to every worker as a new revision; a bad one changes nothing."""
     made = await api.ports.configuration.apply(call.body.text, actor_of(api, call), call.body.note)
-    call.subject, call.detail = f"revision {made.revision}", {"note": call.body.note}
     return shown(made, RevisionShape)
 
 
@@ -111,7 +110,6 @@ ENDPOINTS = (
         staff=True,
         body=Application,
         answer=RevisionShape,
-        verb="config.applied",
         errors=(409,),
     ),
 )

@@ -14,10 +14,9 @@ import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway import logs
-from gateway.admin import problems, tenancy
+from gateway.admin import audited, problems, tenancy
 from gateway.domain.audit import AuditEntry
-from gateway.errors import InvalidInputError, StoreUnavailableError
+from gateway.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 PREFIX = "/api/v1"
 _LONGEST_PARAMETER = 256
 _NO_CONTENT = 204
-_log = logs.get("admin")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -73,7 +71,8 @@ class Endpoint:
         body: struct of the JSON body.
         answer: type of the answer; None for 204.
         media_type: of the answer, where it is not JSON.
-        verb: name of the audit line written after success; empty for reading and for what audits itself.
+        verb: name of the audit line written after success; empty for reading, and where the port or the session
+            writes the line itself (see gateway.admin.audited).
         errors: statuses beyond the ones every endpoint may answer.
     """
 
@@ -133,21 +132,16 @@ def actor_of(api: Api, call: Call) -> Actor:
     return api.auth.actor(call.request)
 
 
-def name_of(actor: Actor) -> str:
-    """As audit lines and actions name an actor: "user ana@example.org", "cli root"."""
-    return f"{actor.kind} {actor.name}"
-
-
 async def _audit(api: Api, call: Call, verb: str) -> None:
-    """One line for a change that has happened: too late to refuse it, so a dead store is only logged."""
-    actor = name_of(actor_of(api, call))
     entry = AuditEntry(
-        at=api.ports.clock(), actor=actor, verb=verb, subject=call.subject, tenant=call.tenant, detail=call.detail
+        at=api.ports.clock(),
+        actor=audited.name_of(actor_of(api, call)),
+        verb=verb,
+        subject=call.subject,
+        tenant=call.tenant,
+        detail=call.detail,
     )
-    try:
-        await api.ports.audit.write(entry)
-    except StoreUnavailableError as error:
-        _log.error("audit.not_written", verb=verb, actor=actor, subject=call.subject, error=str(error))
+    await audited.write(api.ports.audit, entry)
 
 
 def _read_query(request: Request, shape: type[msgspec.Struct] | None) -> msgspec.Struct | None:

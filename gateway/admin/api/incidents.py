@@ -105,7 +105,6 @@ async def close_incident(api: Api, call: Call) -> IncidentShape:
     """Close an incident by hand: pending actions lapse, running ones are taken back."""
     incident = await _own(api, call)
     closed = await api.ports.decisions.close(incident.id, actor_of(api, call), call.body.reason)
-    call.subject, call.tenant, call.detail = f"incident {incident.id}", incident.tenant, {"reason": call.body.reason}
     return shown(closed, IncidentShape)
 
 
@@ -118,7 +117,6 @@ async def approve_action(api: Api, call: Call) -> ActionShape:
 async def reject_action(api: Api, call: Call) -> ActionShape:
     """Decline a pending action. 409 says who was first."""
     action_id = await _own_action(api, call)
-    call.detail = {"reason": call.body.reason}
     return shown(await api.ports.decisions.reject(action_id, actor_of(api, call), call.body.reason), ActionShape)
 
 
@@ -133,7 +131,6 @@ async def _own_action(api: Api, call: Call) -> str:
     action_id = call.path("id")
     incident = await api.ports.incidents.of_action(action_id)
     tenancy.own(actor_of(api, call), incident, f"action {action_id}")
-    call.subject, call.tenant = f"action {action_id} of incident {incident.id}", incident.tenant
     return action_id
 
 
@@ -143,7 +140,7 @@ def _reading(path: str, handler: Handler, answer: object, query: type[msgspec.St
     )
 
 
-def _deciding(path: str, handler: Handler, body: type[msgspec.Struct], answer: object, verb: str) -> Endpoint:
+def _deciding(path: str, handler: Handler, body: type[msgspec.Struct], answer: object) -> Endpoint:
     return Endpoint(
         method="POST",
         path=path,
@@ -152,7 +149,6 @@ def _deciding(path: str, handler: Handler, body: type[msgspec.Struct], answer: o
         role=Role.OPERATOR,
         body=body,
         answer=answer,
-        verb=verb,
         errors=(409,),
     )
 
@@ -164,7 +160,7 @@ ENDPOINTS = (
     _reading("/incidents/{id}/evidence", get_evidence, Listing[Evidence]),
     _reading("/incidents/{id}/diagnosis", get_diagnosis, DiagnosisShape),
     _reading("/incidents/{id}/plan", get_plan, Listing[ActionShape]),
-    _deciding("/incidents/{id}/close", close_incident, CloseBody, IncidentShape, "incident.closed"),
-    _deciding("/actions/{id}/approve", approve_action, ApproveBody, ActionShape, "action.approved"),
-    _deciding("/actions/{id}/reject", reject_action, RejectBody, ActionShape, "action.rejected"),
+    _deciding("/incidents/{id}/close", close_incident, CloseBody, IncidentShape),
+    _deciding("/actions/{id}/approve", approve_action, ApproveBody, ActionShape),
+    _deciding("/actions/{id}/reject", reject_action, RejectBody, ActionShape),
 )

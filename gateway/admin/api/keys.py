@@ -22,22 +22,23 @@ if TYPE_CHECKING:
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:@/-]+$")]
 MaybeName = Annotated[str, msgspec.Meta(max_length=128, pattern=r"^[A-Za-z0-9._:@/-]*$")]
 _PAGE = 500
+LONGEST_S = 10 * 365 * 86400
 
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A key to issue. Without ``expires_at`` it lives until it is revoked."""
+    """A key to issue; an empty ``subject`` becomes its id. It lives until revoked, or to one of the two ends."""
 
-    subject: Name
+    subject: MaybeName = ""
     tenant: MaybeName = ""
     scopes: Annotated[tuple[Name, ...], msgspec.Meta(max_length=64)] = ()
     expires_at: Time | None = None
+    expires_in_s: Annotated[int, msgspec.Meta(ge=1, le=LONGEST_S)] | None = None
 
 
-class IssuedKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A new key; ``text`` cannot be shown again. Callers send it as ``X-Api-Key``."""
+class IssuedKey(KeyShape, frozen=True, kw_only=True):
+    """A new key; ``key`` is its text, which cannot be shown again. Callers send it as ``X-Api-Key``."""
 
-    text: str
-    key: KeyShape
+    key: str
 
 
 async def list_keys(api: Api, call: Call) -> Listing[KeyShape]:
@@ -54,15 +55,29 @@ async def list_keys(api: Api, call: Call) -> Listing[KeyShape]:
 async def issue_key(api: Api, call: Call) -> IssuedKey:
     """Issue an API key; workers know it within a second. Its text is in this answer and nowhere else."""
     body: NewKey = call.body
-    expires_at = body.expires_at.timestamp() if body.expires_at is not None else None
-    if expires_at is not None and expires_at <= api.ports.clock():
-        raise InvalidInputError("this moment has passed", field="expires_at")
     tenant = tenancy.settle(actor_of(api, call), body.tenant)
-    text, key = api_keys.make(tenant=tenant, subject=body.subject, scopes=frozenset(body.scopes), expires_at=expires_at)
+    text, key = api_keys.make(
+        tenant=tenant,
+        subject=body.subject,
+        scopes=frozenset(body.scopes),
+        expires_at=_end_of_life(body, api.ports.clock()),
+    )
     await api.ports.keys.issue(key)
     call.subject, call.tenant = f"key {key.id}", tenant
     call.detail = {"subject": key.subject, "scopes": " ".join(sorted(key.scopes))}
-    return IssuedKey(text=text, key=_shown(key))
+    return IssuedKey(key=text, **msgspec.structs.asdict(_shown(key)))
+
+
+def _end_of_life(body: NewKey, now: float) -> float | None:
+    if body.expires_at is not None and body.expires_in_s is not None:
+        raise InvalidInputError("give expires_at or expires_in_s, not both", field="expires_in_s")
+    if body.expires_in_s is not None:
+        return now + body.expires_in_s
+    if body.expires_at is None:
+        return None
+    if body.expires_at.timestamp() <= now:
+        raise InvalidInputError("this moment has passed", field="expires_at")
+    return body.expires_at.timestamp()
 
 
 async def revoke_key(api: Api, call: Call) -> None:
