@@ -1,0 +1,130 @@
+"""The incidents control is busy with: in memory, and saved version by version.
+
+Every change to an incident goes through :meth:`Casebook.save`, which adds the lines to its story, makes the next version
+and keeps it, before anything that follows from it is done.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from gateway.domain.incident import Incident, IncidentState, TimelineEntry
+from gateway.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.domain.plan import Action
+
+MAX_TIMELINE = 500
+
+
+class IncidentStore(Protocol):
+    """Where incidents are kept; a wrapper journals them while the database is away."""
+
+    async def save(self, incident: Incident) -> None:
+        """Idempotent by id and version."""
+        ...
+
+    async def open_ones(self) -> Sequence[Incident]:
+        """Everything not CLOSED."""
+        ...
+
+
+class Casebook:
+    """Open incidents, and closed ones for as long as a cooldown needs them.
+
+    Args:
+        store: where every version is kept.
+        on_open: told the open incidents after every change.
+        on_action: told every action that changed.
+    """
+
+    def __init__(
+        self,
+        store: IncidentStore,
+        *,
+        on_open: Callable[[Sequence[Incident]], None],
+        on_action: Callable[[Action], None],
+    ) -> None:
+        self._store = store
+        self._on_open = on_open
+        self._on_action = on_action
+        self._known: dict[str, Incident] = {}
+
+    async def load(self) -> None:
+        """Take over what is open according to the store."""
+        self._known = {incident.id: incident for incident in await self._store.open_ones()}
+        self._on_open(self.open_ones)
+
+    def __contains__(self, incident_id: str) -> bool:
+        return incident_id in self._known
+
+    def __getitem__(self, incident_id: str) -> Incident:
+        return self._known[incident_id]
+
+    @property
+    def all(self) -> Sequence[Incident]:
+        """Open ones, and closed ones within the cooldown."""
+        return tuple(self._known.values())
+
+    @property
+    def open_ones(self) -> Sequence[Incident]:
+        """Everything not CLOSED, oldest first."""
+        found = [one for one in self._known.values() if one.state is not IncidentState.CLOSED]
+        return sorted(found, key=lambda one: (one.opened_at, one.id))
+
+    def open_one(self, incident_id: str) -> Incident:
+        """An incident in the book. Raises NotFoundError."""
+        incident = self._known.get(incident_id)
+        if incident is None:
+            raise NotFoundError(f"there is no open incident {incident_id!r}")
+        return incident
+
+    def of_action(self, action_id: str) -> Action:
+        """An action of an incident in the book. Raises NotFoundError."""
+        for incident in self._known.values():
+            for action in incident.actions:
+                if action.id == action_id:
+                    return action
+        raise NotFoundError(f"there is no action {action_id!r} in an open incident")
+
+    def note(self, incident: Incident) -> None:
+        """Remember a change that is not worth a version: the same anomaly seen again, a verification under way."""
+        self._known[incident.id] = incident
+
+    async def save(self, incident: Incident, *entries: TimelineEntry) -> Incident:
+        """The next version of ``incident`` with these lines added to its story; kept before this returns."""
+        incident = msgspec.structs.replace(
+            incident,
+            version=incident.version + 1,
+            updated_at=entries[-1].at if entries else incident.updated_at,
+            timeline=(*incident.timeline, *entries)[-MAX_TIMELINE:],
+        )
+        self._known[incident.id] = incident
+        await self._store.save(incident)
+        self._on_open(self.open_ones)
+        return incident
+
+    async def save_action(self, action: Action, *entries: TimelineEntry) -> Incident:
+        """As :meth:`save`, for one action of an incident."""
+        incident = await self.save(with_action(self._known[action.incident_id], action), *entries)
+        self._on_action(action)
+        return incident
+
+    def forget_closed(self, before: float) -> None:
+        """Let go of what was closed before that time."""
+        for incident in self.all:
+            if incident.closed_at is not None and incident.closed_at < before:
+                del self._known[incident.id]
+
+
+def with_action(incident: Incident, action: Action) -> Incident:
+    """The incident with that action in place of its earlier self, or added at the end."""
+    if any(one.id == action.id for one in incident.actions):
+        actions = tuple(action if one.id == action.id else one for one in incident.actions)
+    else:
+        actions = (*incident.actions, action)
+    return msgspec.structs.replace(incident, actions=actions)

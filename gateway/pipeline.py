@@ -1,0 +1,397 @@
+"""One incident's way, top to bottom: detect, group, diagnose, plan, act, verify, close; people are told throughout.
+
+Every step makes the next version of the incident and saves it before its effect is carried out, so that a control
+process that dies anywhere is followed by one that goes on from there. Decisions are pure functions of the stages; this
+module only routes values between them and keeps the order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import sha256
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from gateway import logs
+from gateway.casebook import with_action
+from gateway.detect.detectors import examine_all
+from gateway.detect.grouping import Join, Open
+from gateway.detect.recovery import recovered
+from gateway.domain.identity import SYSTEM
+from gateway.domain.incident import Incident, IncidentState, TimelineEntry
+from gateway.domain.plan import ActionState
+from gateway.domain.topology import Topology
+from gateway.errors import ConflictError, SentinelError
+from gateway.notify.message import What
+from gateway.remediate import approval, risk_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.casebook import Casebook
+    from gateway.detect.detectors import Detector
+    from gateway.detect.grouping import Decision, Grouper
+    from gateway.domain.diagnosis import Diagnosis
+    from gateway.domain.identity import Actor
+    from gateway.domain.plan import Action
+    from gateway.domain.policy import DetectSettings, RemediateSettings
+    from gateway.domain.routing import Snapshot
+    from gateway.domain.window import Window
+    from gateway.remediate.closed_loop import Progress, Remediation
+
+ACTIVE = frozenset({ActionState.APPROVED, ActionState.EXECUTED})
+MAX_ANOMALIES = 50
+FOLLOW_S = 60.0  # while nothing is done about it, the diagnosis follows the evidence in every pass this long …
+LOOK_AGAIN_S = 60.0  # … and this often afterwards
+
+# What people are told of an action's time line entries; the others stand on the incident page.
+NEWS = {
+    "action.executed": What.EXECUTED,
+    "action.failed": What.FAILED,
+    "action.verified": What.VERIFIED,
+    "action.restored": What.RETURNED,
+    "action.reverted": What.RETURNED,
+}
+
+
+class ActionClaims(Protocol):
+    """What makes a decision happen once, however many people click on however many nodes."""
+
+    async def claim(self, action_id: str, from_state: ActionState, to_state: ActionState) -> bool:
+        """True for exactly one of any number of callers."""
+        ...
+
+
+class Analysis(Protocol):
+    """Diagnosis of an incident: at once by rules, in its own time perhaps by a model."""
+
+    def by_rules(self, incident: Incident, now: float) -> Diagnosis:
+        """Evidence, hypotheses and the rule-based report; never fails."""
+        ...
+
+    async def by_model(self, incident: Incident, diagnosis: Diagnosis) -> Diagnosis | None:
+        """The same with a model's report, or with the reason why not; None when no model is configured."""
+        ...
+
+
+class Teller(Protocol):
+    """Tells people. Never raises, never waits for a channel."""
+
+    async def tell(self, incident: Incident, what: What, action: Action | None = None) -> None:
+        """News of an incident, or of one of its actions."""
+        ...
+
+
+class Pipeline:
+    """Runs :meth:`tick` every few seconds and takes people's decisions in between, one at a time."""
+
+    def __init__(
+        self,
+        *,
+        window: Window,
+        detectors: Callable[[], tuple[Detector, ...]],
+        grouper: Callable[[], Grouper],
+        casebook: Casebook,
+        analysis: Analysis,
+        remediation: Remediation,
+        claims: ActionClaims,
+        teller: Teller,
+        detect: Callable[[], DetectSettings],
+        remediate: Callable[[], RemediateSettings],
+        snapshot: Callable[[], Snapshot],
+        clock: Callable[[], float],
+    ) -> None:
+        self._window = window
+        self._detectors = detectors
+        self._grouper = grouper
+        self._cases = casebook
+        self._analysis = analysis
+        self._remediation = remediation
+        self._claims = claims
+        self._teller = teller
+        self._detect_settings = detect
+        self._remediate_settings = remediate
+        self._snapshot = snapshot
+        self._clock = clock
+        self._explaining: dict[str, asyncio.Task[None]] = {}
+        self._refusals: dict[str, tuple[str, ...]] = {}
+        self._lock = asyncio.Lock()
+        self._log = logs.get("pipeline")
+
+    async def take_over(self) -> None:
+        """Go on where whoever led before stopped."""
+        async with self._lock:
+            await self._cases.load()
+
+    async def tick(self) -> None:
+        """One pass over recent traffic and every open incident."""
+        async with self._lock:
+            now = self._clock()
+            self._window.forget(now)
+            for decision in self._detect(now):
+                await self._group(decision, now)
+            for incident in self._cases.open_ones:
+                try:
+                    await self._advance(incident.id, now)
+                except SentinelError as error:
+                    self._log.error("incident.stuck", incident=incident.id, error=str(error))
+            self._cases.forget_closed(now - self._detect_settings().cooldown_s)
+
+    # Detect and group.
+
+    def _detect(self, now: float) -> Sequence[Decision]:
+        anomalies = examine_all(self._detectors(), self._window, now)
+        if not anomalies:
+            return ()
+        return self._grouper().decide(anomalies, self._cases.all, Topology.of(self._snapshot()), now)
+
+    async def _group(self, decision: Decision, now: float) -> None:
+        if isinstance(decision, Open):
+            await self._open(decision, now)
+        elif isinstance(decision, Join):
+            await self._join(decision, now)
+        else:
+            self._log.info("anomaly.suppressed", dedup_key=decision.dedup_key, why=decision.why)
+
+    async def _open(self, decision: Open, now: float) -> None:
+        # The id follows from what it is, so that whoever leads opens the same incident once.
+        identity = sha256(f"{decision.dedup_key}\x1f{decision.onset:.0f}".encode()).hexdigest()
+        incident = Incident(
+            id=f"in-{identity[:8]}",
+            dedup_key=decision.dedup_key,
+            state=IncidentState.OPEN,
+            severity=decision.severity,
+            signal=decision.signal,
+            place=decision.place,
+            title=decision.title,
+            opened_at=now,
+            onset=decision.onset,
+            updated_at=now,
+            version=0,
+            last_anomaly_at=now,
+            anomalies=decision.anomalies[:MAX_ANOMALIES],
+        )
+        if incident.id in self._cases:
+            return
+        text = f"{decision.title}. {decision.anomalies[0].reason}"
+        await self._cases.save(incident, TimelineEntry(now, "incident.opened", text))
+        self._log.warning("incident.opened", incident=incident.id, severity=incident.severity, title=incident.title)
+
+    async def _join(self, decision: Join, now: float) -> None:
+        incident = self._cases[decision.incident_id]
+        latest = {(one.detector, one.signal, one.place): one for one in (*incident.anomalies, *decision.anomalies)}
+        known_places = {one.place for one in incident.anomalies}
+        new = [one for one in decision.anomalies if one.place not in known_places]
+        graver = decision.severity < incident.severity  # P1 sorts before P4
+        incident = msgspec.structs.replace(
+            incident,
+            anomalies=tuple(latest.values())[-MAX_ANOMALIES:],
+            severity=decision.severity if graver else incident.severity,
+            last_anomaly_at=now,
+        )
+        if graver:
+            text = f"Raised to {decision.severity}: {decision.anomalies[0].reason}"
+            incident = await self._cases.save(incident, TimelineEntry(now, "incident.raised", text))
+            await self._teller.tell(incident, What.RAISED)
+        elif new:
+            text = f"Belongs to it as well, {decision.why}: {new[0].reason}"
+            await self._cases.save(incident, TimelineEntry(now, "incident.joined", text))
+        else:
+            self._cases.note(incident)
+
+    async def _advance(self, incident_id: str, now: float) -> None:
+        await self._diagnose(incident_id, now)
+        await self._plan(incident_id, now)
+        await self._follow(incident_id, now)
+        await self._close_when_over(incident_id, now)
+
+    # Diagnose.
+
+    async def _diagnose(self, incident_id: str, now: float) -> None:
+        incident = self._cases[incident_id]
+        before = incident.diagnosis
+        if before is not None and not _due_again(incident, before, now):
+            return
+        diagnosis = self._analysis.by_rules(incident, now)
+        if before is not None:
+            if before.report.source != "rules" or _leading(before) == _leading(diagnosis):
+                return
+            text = f"On a second look: {_finding(diagnosis)}"
+            incident = msgspec.structs.replace(incident, diagnosis=diagnosis)
+            await self._cases.save(incident, TimelineEntry(now, "incident.diagnosed", text))
+            return
+        incident = msgspec.structs.replace(incident.moved_to(IncidentState.ANALYZING), diagnosis=diagnosis)
+        incident = await self._cases.save(incident, TimelineEntry(now, "incident.diagnosed", _finding(diagnosis)))
+        await self._teller.tell(incident, What.OPENED)
+
+    def _explain_once(self, incident_id: str) -> None:
+        """Ask the model once per incident, beside the pipeline: it may take its time, nothing waits for it."""
+        if incident_id not in self._explaining:
+            task = asyncio.create_task(self._explain(incident_id), name=f"explain {incident_id}")
+            self._explaining[incident_id] = task
+
+    async def _explain(self, incident_id: str) -> None:
+        incident = self._cases[incident_id]
+        if incident.diagnosis is None:
+            return
+        better = await self._analysis.by_model(incident, incident.diagnosis)
+        if better is None:
+            return
+        async with self._lock:
+            incident = self._cases[incident_id]
+            if incident.state is IncidentState.CLOSED:
+                return
+            report, now = better.report, self._clock()
+            fell_back = (
+                f", because of the model only by rules: {report.fallback_reason}" if report.fallback_reason else ""
+            )
+            entry = TimelineEntry(now, "incident.explained", f"Report by {report.source}{fell_back}")
+            incident = await self._cases.save(msgspec.structs.replace(incident, diagnosis=better), entry)
+            await self._teller.tell(incident, What.DIAGNOSED)
+
+    # Plan and act.
+
+    async def _plan(self, incident_id: str, now: float) -> None:
+        incident = self._cases[incident_id]
+        if incident.diagnosis is None or any(action.state in ACTIVE for action in incident.actions):
+            return
+        plan = self._remediation.plan(incident, incident.diagnosis, now)
+        if not plan.actions and not incident.actions and self._refusals.get(incident_id) != plan.why_not:
+            self._refusals[incident_id] = plan.why_not
+            await self._cases.save(incident, TimelineEntry(now, "plan.empty", " ".join(plan.why_not)))
+        for action in plan.actions:
+            await self._propose(action, now)
+        self._explain_once(incident_id)
+
+    async def _propose(self, action: Action, now: float) -> None:
+        incident = self._cases[action.incident_id]
+        if any(other.state in ACTIVE for other in incident.actions):
+            return  # one at a time: what the next one would do is judged by traffic after this one
+        decision = risk_policy.decide(action.risk, self._remediate_settings().mode)
+        if decision is risk_policy.Decision.RUN:
+            text = f"Planned ({action.risk}: {action.risk_reason}): {action.effect}"
+            await self._cases.save_action(action, TimelineEntry(now, "action.planned", text))
+            await self._run(approval.approve_by_policy(action, now), now)
+            return
+        asks = (
+            "waits for approval" if decision is risk_policy.Decision.ASK else "only shown: [remediate] mode is observe"
+        )
+        text = f"Proposed, {asks} ({action.risk}: {action.risk_reason}): {action.effect}"
+        incident = await self._cases.save_action(action, TimelineEntry(now, "action.proposed", text))
+        await self._teller.tell(incident, What.PROPOSED, action)
+
+    async def _run(self, approved: Action, now: float) -> Action:
+        """Carry out an approved action: claimed by one, saved, then done."""
+        if not await self._claims.claim(approved.id, ActionState.PENDING, ActionState.APPROVED):
+            raise ConflictError(f"action {approved.id} was decided elsewhere a moment ago")
+        entry = TimelineEntry(now, "action.approved", f"Approved by {approved.decided_by}.", actor=approved.decided_by)
+        await self._cases.save_action(approved, entry)
+        return await self._execute(approved, now)
+
+    async def _execute(self, approved: Action, now: float) -> Action:
+        progress = await self._remediation.execute(approved, now)
+        incident = self._cases[approved.incident_id]
+        if progress.action.state is ActionState.EXECUTED and incident.state is IncidentState.ANALYZING:
+            self._cases.note(incident.moved_to(IncidentState.MITIGATING))
+        await self._keep(progress)
+        return progress.action
+
+    # Verify, try, take back.
+
+    async def _follow(self, incident_id: str, now: float) -> None:
+        for action in self._cases[incident_id].actions:
+            if action.state is ActionState.EXECUTED:
+                await self._keep(await self._remediation.advance(action, now))
+            elif (lapsed := approval.expire(action, now)) is not action:
+                await self._cases.save_action(lapsed, TimelineEntry(now, "action.expired", f"Lapsed: {lapsed.note}."))
+            elif action.state is ActionState.APPROVED:  # control died between saving and doing
+                await self._execute(action, now)
+
+    async def _keep(self, progress: Progress) -> None:
+        """Save what became of an action, and tell what people want to know of it."""
+        action = progress.action
+        if not progress.changed:
+            self._cases.note(with_action(self._cases[action.incident_id], action))
+            return
+        incident = await self._cases.save_action(action, *progress.entries)
+        for entry in progress.entries:
+            if entry.kind in NEWS:
+                await self._teller.tell(incident, NEWS[entry.kind], action)
+        if progress.escalate and incident.state is IncidentState.MITIGATING:
+            text = "The gateway is at its end here: a person has to look."
+            entry = TimelineEntry(progress.entries[-1].at, "incident.escalated", text)
+            await self._cases.save(incident.moved_to(IncidentState.ANALYZING), entry)
+
+    # Close.
+
+    async def _close_when_over(self, incident_id: str, now: float) -> None:
+        incident = self._cases[incident_id]
+        if incident.diagnosis is None or any(action.state in ACTIVE for action in incident.actions):
+            return
+        recovery = recovered(incident, self._window, now)
+        if recovery.over:
+            await self._close(incident_id, recovery.why, SYSTEM, now)
+
+    async def _close(self, incident_id: str, why: str, actor: Actor, now: float) -> Incident:
+        for action in self._cases[incident_id].actions:
+            if action.state is ActionState.EXECUTED:
+                await self._keep(await self._remediation.take_back(action, now, "the incident was closed"))
+            elif (lapsed := approval.expire(action, now, "the incident was closed")) is not action:
+                await self._cases.save_action(lapsed, TimelineEntry(now, "action.expired", f"Lapsed: {lapsed.note}."))
+        incident = self._cases[incident_id].moved_to(IncidentState.CLOSED)
+        incident = msgspec.structs.replace(incident, closed_at=now, close_reason=why)
+        entry = TimelineEntry(now, "incident.closed", f"Closed: {why}", actor=actor.name)
+        incident = await self._cases.save(incident, entry)
+        self._log.warning("incident.closed", incident=incident_id, why=why)
+        self._refusals.pop(incident_id, None)
+        if (explaining := self._explaining.pop(incident_id, None)) is not None:
+            explaining.cancel()
+        await self._teller.tell(incident, What.CLOSED)
+        return incident
+
+    # What people decide.
+
+    async def approve(self, action_id: str, actor: Actor, quoted: str) -> Action:
+        """Run a PENDING action, ``quoted`` being the fingerprint of what was shown.
+
+        Raises:
+            NotFoundError, ForbiddenError, or ConflictError naming who was first.
+        """
+        async with self._lock:
+            action = self._cases.of_action(action_id)
+            now = self._clock()
+            return await self._run(approval.approve(action, actor, quoted, now), now)
+
+    async def reject(self, action_id: str, actor: Actor, reason: str) -> Action:
+        """Decline a PENDING action. Raises as :meth:`approve`."""
+        async with self._lock:
+            action = self._cases.of_action(action_id)
+            now = self._clock()
+            rejected = approval.reject(action, actor, reason, now)
+            if not await self._claims.claim(action_id, ActionState.PENDING, ActionState.REJECTED):
+                raise ConflictError(f"action {action_id} was decided elsewhere a moment ago")
+            text = f"Declined by {actor.name}" + (f": {rejected.note}" if rejected.note else "")
+            await self._cases.save_action(rejected, TimelineEntry(now, "action.rejected", text, actor=actor.name))
+            return rejected
+
+    async def close(self, incident_id: str, actor: Actor, reason: str) -> Incident:
+        """Close by hand; running actions are taken back. Raises NotFoundError or ConflictError."""
+        async with self._lock:
+            self._cases.open_one(incident_id).moved_to(IncidentState.CLOSED)
+            return await self._close(incident_id, reason or f"by {actor.name}", actor, self._clock())
+
+
+def _due_again(incident: Incident, before: Diagnosis, now: float) -> bool:
+    if any(action.state in ACTIVE for action in incident.actions):
+        return False  # what is seen now is the action's effect, not the fault
+    return now - incident.opened_at < FOLLOW_S or now - before.at >= LOOK_AGAIN_S
+
+
+def _leading(diagnosis: Diagnosis) -> tuple[str, str]:
+    leading = diagnosis.leading
+    return (leading.upstream, leading.target) if leading else ("", "")
+
+
+def _finding(diagnosis: Diagnosis) -> str:
+    return diagnosis.report.root_cause or f"No cause stands out yet. {diagnosis.report.summary}"
