@@ -53,6 +53,15 @@ class Session(msgspec.Struct, frozen=True):
     expires_at: float
 
 
+class Tenant(msgspec.Struct, frozen=True):
+    """A customer whose calls are limited, counted and shown apart. ``id`` is what tokens and keys name."""
+
+    id: str
+    name: str = ""
+    plan: str = ""  # a plan of limits from the configuration; empty: only the routes' own limits
+    created_at: float = 0.0
+
+
 class Actor(msgspec.Struct, frozen=True):
     """Who did something, for audit lines and approvals: a user, the command line, or the system itself."""
 

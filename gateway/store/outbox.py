@@ -1,0 +1,125 @@
+"""Notifications that wait for delivery: kept once per key, claimed with a lease, ended once."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, func, select, update
+
+from gateway.domain.outbox import OutboxEntry
+from gateway.store.engine import storable
+from gateway.store.tables import outbox
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.store.engine import Store
+
+WAITING = "waiting"
+DELIVERED = "delivered"
+GIVEN_UP = "given_up"
+ERROR_CHARACTERS = 500
+
+
+class Outbox:
+    """The outbox of all tenants."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def enqueue(self, dedup_key: str, channel: str, payload: str, now: float) -> bool:
+        """Keep a message; False, and nothing changes, when ``dedup_key`` was ever enqueued before."""
+        statement = self._store.upsert(outbox).values(
+            id=uuid.uuid4().hex,
+            dedup_key=storable(dedup_key),
+            channel=channel,
+            payload=storable(payload),
+            state=WAITING,
+            created_at=now,
+            next_at=now,
+            ended_at=0.0,
+            attempts=0,
+            error="",
+        )
+        async with self._store.write() as connection:
+            done = await connection.execute(statement.on_conflict_do_nothing(index_elements=["dedup_key"]))
+            return done.rowcount == 1
+
+    async def told(self, key_prefix: str) -> frozenset[str]:
+        """The channels of all entries, in whatever state, whose ``dedup_key`` begins with ``key_prefix``."""
+        query = select(outbox.c.channel).where(outbox.c.dedup_key.startswith(storable(key_prefix), autoescape=True))
+        async with self._store.read() as connection:
+            return frozenset((await connection.scalars(query.distinct())).all())
+
+    async def due(self, now: float, limit: int, lease_s: float) -> Sequence[OutboxEntry]:
+        """Claim at most ``limit`` due entries, oldest due time first; they are due again after ``lease_s``.
+
+        PostgreSQL skips rows another claimer holds; SQLite has one writer at a time.
+        """
+        columns = outbox.c
+        chosen = (
+            select(
+                columns.id, columns.dedup_key, columns.channel, columns.payload, columns.created_at, columns.attempts
+            )
+            .where(columns.state == WAITING, columns.next_at <= now)
+            .order_by(columns.next_at, columns.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        async with self._store.write() as connection:
+            entries = [OutboxEntry(*row[:5], row.attempts + 1) for row in await connection.execute(chosen)]
+            if entries:
+                await connection.execute(
+                    update(outbox)
+                    .where(columns.id.in_([entry.id for entry in entries]))
+                    .values(attempts=columns.attempts + 1, next_at=now + lease_s)
+                )
+        return entries
+
+    async def delivered(self, entry_id: str, now: float) -> None:
+        """The channel took it: never due again."""
+        await self._end(entry_id, DELIVERED, "", now)
+
+    async def delivered_key(self, dedup_key: str, now: float) -> None:
+        """The same, told by key: for what was delivered while the store was away."""
+        async with self._store.write() as connection:
+            await connection.execute(
+                update(outbox)
+                .where(outbox.c.dedup_key == storable(dedup_key), outbox.c.state == WAITING)
+                .values(state=DELIVERED, ended_at=now)
+            )
+
+    async def failed(self, entry_id: str, error: str, next_at: float) -> None:
+        """Not this time: due again at ``next_at``; ``error`` is shown to people."""
+        async with self._store.write() as connection:
+            await connection.execute(
+                update(outbox)
+                .where(outbox.c.id == entry_id, outbox.c.state == WAITING)
+                .values(next_at=next_at, error=storable(error)[:ERROR_CHARACTERS])
+            )
+
+    async def given_up(self, entry_id: str, error: str, now: float) -> None:
+        """Never due again, kept for people to see."""
+        await self._end(entry_id, GIVEN_UP, error, now)
+
+    async def counts(self) -> Mapping[str, int]:
+        """How many entries are waiting, delivered and given_up."""
+        query = select(outbox.c.state, func.count()).group_by(outbox.c.state)
+        async with self._store.read() as connection:
+            found = {row[0]: int(row[1]) for row in await connection.execute(query)}
+        return {state: found.get(state, 0) for state in (WAITING, DELIVERED, GIVEN_UP)}
+
+    async def purge(self, ended_before: float) -> int:
+        """Delete what was delivered or given up before then; how many rows went."""
+        ended = (outbox.c.state != WAITING) & (outbox.c.ended_at < ended_before)
+        async with self._store.write() as connection:
+            return (await connection.execute(delete(outbox).where(ended))).rowcount
+
+    async def _end(self, entry_id: str, state: str, error: str, now: float) -> None:
+        async with self._store.write() as connection:
+            await connection.execute(
+                update(outbox)
+                .where(outbox.c.id == entry_id, outbox.c.state == WAITING)
+                .values(state=state, error=storable(error)[:ERROR_CHARACTERS], ended_at=now)
+            )
