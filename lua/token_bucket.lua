@@ -36,7 +36,10 @@ while first <= #KEYS do
     local interval = tonumber(ARGV[argument + 1 + 2 * i])
     local empty = now + tonumber(ARGV[argument + 2 + 2 * i])
     if full[key] < now then full[key] = now end
-    if full[key] > empty then full[key] = empty end
+    if full[key] > empty then
+      full[key] = empty
+      changed[key] = true -- also when refused: otherwise it would stay empty until the clock has caught up
+    end
     if full[key] + interval > empty then charged = false end
   end
   for i = 0, buckets - 1 do

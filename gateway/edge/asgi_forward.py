@@ -7,7 +7,6 @@ still coming, and, started by the driver's sweep, to notice that the client of a
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from gateway.domain.traffic import ErrorKind
@@ -15,6 +14,7 @@ from gateway.edge import answer, request_rules
 from gateway.edge.exchange import Refusal, now_us
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable
 
     from gateway.domain.forwarding import Call, Forwarder, Headers, Outbound, UpstreamFailure

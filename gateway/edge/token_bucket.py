@@ -34,7 +34,7 @@ def bucket(rate: float, burst: int, share: int = 1) -> Bucket:
     return Bucket(interval, min(interval * max(1, burst // share), MAX_CAPACITY))
 
 
-def charge(full_at: Sequence[int | None], buckets: Sequence[Bucket], now: int) -> tuple[list[int], list[int]]:
+def charge(full_at: Sequence[int | None], buckets: Sequence[Bucket], now: int) -> tuple[list[int | None], list[int]]:
     """Charge every bucket one token, or none of them.
 
     Args:
@@ -43,8 +43,8 @@ def charge(full_at: Sequence[int | None], buckets: Sequence[Bucket], now: int) -
         now: the tick of this moment.
 
     Returns:
-        The new states (unchanged or clamped when refused), and three integers per bucket: tokens left, ticks until it
-        has a token (0 if it had one), ticks until it is full again.
+        The new states, when refused as they were, except that a clock that jumped back empties a bucket only once. And
+        three integers per bucket: tokens left, ticks until it has a token (0 if it had one), ticks until it is full.
     """
     states: list[int] = []
     charged = True
@@ -59,7 +59,13 @@ def charge(full_at: Sequence[int | None], buckets: Sequence[Bucket], now: int) -
         if charged:
             states[index] += interval
         answers += ((now + capacity - states[index]) // interval, wait, states[index] - now)
-    return states, answers
+    if charged:
+        return [*states], answers
+    kept = [
+        None if stored is None else min(stored, now + capacity)
+        for stored, (_, capacity) in zip(full_at, buckets, strict=True)
+    ]
+    return kept, answers
 
 
 class LocalBuckets:
@@ -77,7 +83,9 @@ class LocalBuckets:
         table = self._full_at
         # Popped and put back: a dict keeps insertion order, so the first entry is the one unused for longest.
         states, answers = charge([table.pop(key, None) for key in keys], buckets, now)
-        table.update(zip(keys, states, strict=True))
+        for key, state in zip(keys, states, strict=True):
+            if state is not None:
+                table[key] = state
         while len(table) > self._max_entries:
             del table[next(iter(table))]
         return answers
