@@ -1,13 +1,41 @@
-"""What the outbox needs kept: a table of messages with a unique key, a due time, and a lease per claim."""
+"""The outbox: a message is kept before it is sent, tried until it arrives or is a day old, and sent once.
+
+Kept in the store under a unique key, claimed under a lease. While the store is away, messages are held in memory and
+sent from there, then entered as sent when it is back: people are paged during an outage of the database too.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import random
+import time
 from typing import TYPE_CHECKING, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+import msgspec
 
-    from gateway.domain.outbox import OutboxEntry
+from gateway import logs
+from gateway.domain.outbox import OutboxEntry
+from gateway.errors import DeliveryError, StoreUnavailableError
+from gateway.notify.message import Message
+from gateway.notify.routing import recipients
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gateway.domain.policy import NotifyChannel
+    from gateway.notify.channels import Channel
+
+_log = logs.get("notify")
+
+GIVE_UP_AFTER_S = 86_400.0  # a page of yesterday helps nobody
+MOST_ATTEMPTS = 100
+_FIRST_PAUSE_S = 5.0
+_LONGEST_PAUSE_S = 900.0
+# Longer than any delivery may take (channels stop after ten seconds), so a lease never ends under a living sender.
+LEASE_S = 60.0
+_MOST_HELD = 1_000
+_MOST_SEEN = 10_000
+_ERROR_LENGTH = 500
 
 
 class OutboxStore(Protocol):
@@ -47,3 +75,227 @@ class OutboxStore(Protocol):
     async def given_up(self, entry_id: str, error: str, now: float) -> None:
         """Never due again, kept for people to see."""
         ...
+
+
+class _Held(msgspec.Struct):
+    """A message the store has not taken yet."""
+
+    entry: OutboxEntry
+    next_at: float
+    settled: bool = False  # sent, or given up
+
+
+class Outbox:
+    """Posts messages to the channels they are for, and sees to it that they arrive.
+
+    Args:
+        store: where messages are kept.
+        configured: the channels as the operator wrote them, for routing.
+        channels: by name, how to deliver to each.
+        clock: seconds since the epoch.
+        jitter: a random number in 0..1, so that many outboxes do not knock at once after an outage.
+        count: told (kind of channel, "delivered" | "retried" | "given_up") for the metrics.
+        concurrency: deliveries at a time.
+    """
+
+    def __init__(
+        self,
+        store: OutboxStore,
+        configured: Sequence[NotifyChannel],
+        channels: Mapping[str, Channel],
+        *,
+        clock: Callable[[], float] = time.time,
+        jitter: Callable[[], float] = random.random,
+        count: Callable[[str, str], None] = lambda _kind, _outcome: None,
+        concurrency: int = 8,
+    ) -> None:
+        self._store = store
+        self._configured = tuple(configured)
+        self._channels = channels
+        self._clock = clock
+        self._jitter = jitter
+        self._count = count
+        self._concurrency = concurrency
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._held: dict[str, _Held] = {}
+        self._seen: dict[str, None] = {}  # keys posted by this process, oldest first
+        self._unmarked: dict[str, OutboxEntry] = {}  # delivered, but the store does not know yet
+        self.dropped = 0  # messages lost because the store was away and memory full
+
+    async def post(self, message: Message) -> int:
+        """Keep the message for every channel it is for; how many were new. Never raises for an absent store."""
+        told = await self._told(message)
+        posted = 0
+        for channel in recipients(self._configured, message, told):
+            posted += await self._keep(f"{message.key}@{channel.name}", channel.name, message)
+        if posted:
+            self._wake.set()
+        return posted
+
+    async def run(self, *, poll_s: float = 1.0) -> None:
+        """Deliver what is due, until cancelled; deliveries under way are then finished, for at most ten seconds.
+
+        One broken off after it arrived would be sent again.
+        """
+        self._stopping = False
+        while True:
+            self._wake.clear()
+            work = asyncio.create_task(self._pass())
+            try:
+                await asyncio.shield(work)
+            except asyncio.CancelledError:
+                self._stopping = True
+                await work
+                raise
+            try:
+                async with asyncio.timeout(poll_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def deliver_due(self, now: float) -> int:
+        """One pass: everything due is tried once; how many were tried.
+
+        Raises:
+            StoreUnavailableError: after what is held in memory was tried.
+        """
+        try:
+            await self._carry_over(now)
+        except StoreUnavailableError:
+            await self._deliver_held(now)
+            raise
+        tried = 0
+        while entries := await self._store.due(now, self._concurrency, LEASE_S):
+            async with asyncio.TaskGroup() as group:
+                for entry in entries:
+                    group.create_task(self._deliver_stored(entry))
+            tried += len(entries)
+            if len(entries) < self._concurrency or self._stopping:
+                break
+        return tried
+
+    async def _pass(self) -> None:
+        try:
+            await self.deliver_due(self._clock())
+        except StoreUnavailableError as error:
+            _log.warning("outbox.store_unavailable", why=str(error))
+        except Exception:  # noqa: BLE001 - the border of the task: the loop outlives any single pass
+            _log.exception("outbox.failed")
+
+    async def _told(self, message: Message) -> frozenset[str] | None:
+        if not message.incident_id:
+            return frozenset()
+        prefix = f"incident:{message.incident_id}:"
+        held = frozenset(one.entry.channel for key, one in self._held.items() if key.startswith(prefix))
+        try:
+            return held | await self._store.told(prefix)
+        except StoreUnavailableError:
+            return None
+
+    async def _keep(self, key: str, channel: str, message: Message) -> bool:
+        if key in self._seen:
+            return False
+        now, payload = self._clock(), msgspec.json.encode(message).decode()
+        try:
+            new = await self._store.enqueue(key, channel, payload, now)
+        except StoreUnavailableError:
+            new = self._hold(OutboxEntry(key, key, channel, payload, now, 0), now)
+        self._seen[key] = None
+        while len(self._seen) > _MOST_SEEN:
+            del self._seen[next(iter(self._seen))]
+        return new
+
+    def _hold(self, entry: OutboxEntry, now: float) -> bool:
+        if len(self._held) >= _MOST_HELD:
+            # What was sent already is only remembered; losing that is the smaller harm.
+            sent = next((key for key, one in self._held.items() if one.settled), None)
+            if sent is None:
+                self.dropped += 1
+                _log.error("notification.dropped", channel=entry.channel, key=entry.dedup_key)
+                return False
+            del self._held[sent]
+        self._held[entry.dedup_key] = _Held(entry=entry, next_at=now)
+        return True
+
+    async def _carry_over(self, now: float) -> None:
+        for entry in tuple(self._unmarked.values()):
+            await self._store.delivered(entry.id, now)
+            self._unmarked.pop(entry.id, None)
+        for key, held in tuple(self._held.items()):
+            entry = held.entry
+            await self._store.enqueue(key, entry.channel, entry.payload, entry.created_at, delivered=held.settled)
+            del self._held[key]
+
+    async def _deliver_held(self, now: float) -> None:
+        due = [one for one in self._held.values() if not one.settled and one.next_at <= now]
+        for held in due:
+            held.entry = msgspec.structs.replace(held.entry, attempts=held.entry.attempts + 1)
+            error = await self._deliver(held.entry)
+            if error is None:
+                held.settled = True
+            else:
+                held.next_at, held.settled = self._next_try(held.entry, error)
+
+    async def _deliver_stored(self, entry: OutboxEntry) -> None:
+        if entry.id in self._unmarked:
+            return  # it arrived; the store learns of it with the next pass
+        error = await self._deliver(entry)
+        try:
+            if error is None:
+                await self._store.delivered(entry.id, self._clock())
+                return
+            next_at, over = self._next_try(entry, error)
+            text = str(error)[:_ERROR_LENGTH]
+            if over:
+                await self._store.given_up(entry.id, text, self._clock())
+            else:
+                await self._store.failed(entry.id, text, next_at)
+        except StoreUnavailableError as away:
+            _log.warning("outbox.store_unavailable", why=str(away))
+            if error is None:
+                self._unmarked[entry.id] = entry  # bounded by what was claimed before the store went
+
+    async def _deliver(self, entry: OutboxEntry) -> DeliveryError | None:
+        channel = self._channels.get(entry.channel)
+        if channel is None:
+            return DeliveryError(f"the channel {entry.channel} is no longer configured", retryable=False)
+        try:
+            message = msgspec.json.decode(entry.payload, type=Message)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            return DeliveryError(f"the stored message cannot be read: {error}", retryable=False)
+        try:
+            await channel.deliver(message, self._clock())
+        except DeliveryError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - the border of one delivery: a channel's fault stays its own
+            _log.exception("notification.crashed", channel=entry.channel)
+            return DeliveryError(f"{type(error).__name__} in the channel itself")
+        self._count(channel.kind, "delivered")
+        _log.info("notification.delivered", channel=entry.channel, key=entry.dedup_key, attempts=entry.attempts)
+        return None
+
+    def _next_try(self, entry: OutboxEntry, error: DeliveryError) -> tuple[float, bool]:
+        """When to try again, and whether that makes no sense any more."""
+        now = self._clock()
+        kind = self._channels[entry.channel].kind if entry.channel in self._channels else "unknown"
+        pause = max(backoff_s(entry.attempts, self._jitter()), error.retry_after_s)
+        over = (
+            not error.retryable or entry.attempts >= MOST_ATTEMPTS or now + pause > entry.created_at + GIVE_UP_AFTER_S
+        )
+        self._count(kind, "given_up" if over else "retried")
+        log = _log.error if over else _log.warning
+        log(
+            "notification.given_up" if over else "notification.retried",
+            channel=entry.channel,
+            key=entry.dedup_key,
+            attempts=entry.attempts,
+            why=str(error),
+        )
+        return now + pause, over
+
+
+def backoff_s(attempts: int, jitter: float) -> float:
+    """The pause after so many failed tries: 5 s doubling up to 15 min, of which half is left to chance (0..1)."""
+    whole = min(_FIRST_PAUSE_S * 2.0 ** min(attempts - 1, 20), _LONGEST_PAUSE_S)
+    return whole * (0.5 + 0.5 * jitter)

@@ -1,0 +1,248 @@
+"""What is told about an incident, free of any channel: plain sentences for somebody half asleep. Pure.
+
+Texts are built from our own templates, names out of the configuration and numbers; what may carry words of the traffic
+(titles, summaries) is cleaned of control and direction characters here, and escaped by each channel.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import msgspec
+
+from gateway.domain.incident import Incident, IncidentState, Severity
+from gateway.domain.plan import Action, ActionState
+
+SCHEMA_VERSION = 1
+_TITLE_LENGTH = 150
+_LINE_LENGTH = 1000
+_MOST_LINES = 20
+_MINUTE_S = 60
+_HOUR_S = 3600
+
+
+class What(StrEnum):
+    """The news."""
+
+    OPENED = "opened"
+    RAISED = "raised"  # its severity rose
+    DIAGNOSED = "diagnosed"
+    PROPOSED = "action_proposed"
+    EXECUTED = "action_executed"
+    VERIFIED = "action_verified"
+    RETURNED = "action_reverted"
+    FAILED = "action_failed"
+    CLOSED = "closed"
+    TEST = "test"
+
+
+class Link(msgspec.Struct, frozen=True):
+    """Where to go on; ``wants_decision`` marks the one to approve or reject by."""
+
+    text: str
+    url: str
+    wants_decision: bool = False
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One piece of news. ``key`` is ``incident:{id}:{what}:{n}``: the same news is told once to each channel."""
+
+    key: str
+    what: What
+    at: float  # seconds since the epoch
+    severity: Severity
+    title: str
+    lines: tuple[str, ...]
+    fields: tuple[tuple[str, str], ...] = ()  # name and value, in order
+    links: tuple[Link, ...] = ()
+    incident_id: str = ""
+    tenant: str = ""
+    version: int = SCHEMA_VERSION
+
+
+def of_incident(incident: Incident, what: What, now: float, *, base_url: str = "") -> Message:
+    """News of the incident itself: OPENED, RAISED, DIAGNOSED or CLOSED.
+
+    Args:
+        incident: as it stands now.
+        what: the news.
+        now: seconds since the epoch.
+        base_url: where the dashboard is reached, such as ``https://gateway.example``; without it there are no links.
+    """
+    lines, numbering = {
+        What.RAISED: (_raised(incident), incident.severity.value),
+        What.DIAGNOSED: (_diagnosed(incident), str(round(incident.diagnosis.at)) if incident.diagnosis else "0"),
+        What.CLOSED: (_closed(incident, now), "1"),
+    }.get(what, (_opened(incident), "1"))
+    heads = {What.RAISED: "Worse: ", What.DIAGNOSED: "Diagnosed: ", What.CLOSED: "Closed: "}
+    return _message(incident, what, numbering, heads.get(what, "") + incident.title, lines, now, base_url)
+
+
+def of_action(incident: Incident, action: Action, what: What, now: float, *, base_url: str = "") -> Message:
+    """News of one action: PROPOSED, EXECUTED, VERIFIED, RETURNED or FAILED."""
+    place = f"{action.target} of {action.upstream}" if action.target else action.upstream
+    if action.executed_at is not None and not action.directive_id:
+        place = f"Dry run: {place}"  # executed without a directive: nothing was changed
+    title, lines = {
+        What.PROPOSED: (f"Please decide: take {place} out?", _proposed(action, now)),
+        What.EXECUTED: (f"{place} was taken out", _executed(action)),
+        What.VERIFIED: (f"{_verdict(action)}: {place} is out", _outcome(action)),
+        What.RETURNED: (f"{place} is back in rotation", _returned(action)),
+        What.FAILED: (f"{place} could not be taken out", (action.note, "Please look: nothing else was tried.")),
+    }[what]
+    numbering = action.id if what is not What.VERIFIED else f"{action.id}.{_verdict_name(action)}"
+    decide = what is What.PROPOSED and action.state is ActionState.PENDING
+    return _message(incident, what, numbering, title, lines, now, base_url, decide=decide)
+
+
+def trial_message(now: float, *, severity: Severity = Severity.P4) -> Message:
+    """What "send test" sends: goes to every channel, whatever its severities."""
+    return Message(
+        key=f"test:{now:.3f}",
+        what=What.TEST,
+        at=now,
+        severity=severity,
+        title="Test from SentinelStack",
+        lines=("If you can read this, notifications arrive here. Nothing is wrong.",),
+    )
+
+
+def plain(text: str, limit: int) -> str:
+    """The text on one line, without control and direction characters, cut to ``limit`` with an ellipsis."""
+    kept = "".join(
+        " " if unicodedata.category(char) in {"Cc", "Zl", "Zp"} else char
+        for char in text[: limit * 4]
+        if unicodedata.category(char) not in {"Cf", "Cs", "Co", "Cn"}
+    )
+    words = " ".join(kept.split())
+    return words if len(words) <= limit else words[: limit - 1].rstrip() + "…"
+
+
+def duration(seconds: float) -> str:
+    """Such as ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    whole = max(0, round(seconds))
+    if whole < _MINUTE_S:
+        return f"{whole} s"
+    if whole < _HOUR_S:
+        minutes, rest = divmod(whole, _MINUTE_S)
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, rest = divmod(whole // _MINUTE_S, 60)
+    return f"{hours} h {rest} min" if rest else f"{hours} h"
+
+
+def clock_time(at: float) -> str:
+    """Such as ``03:12:45 UTC``."""
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S UTC")
+
+
+def _message(
+    incident: Incident,
+    what: What,
+    numbering: str,
+    title: str,
+    lines: tuple[str, ...],
+    now: float,
+    base_url: str,
+    *,
+    decide: bool = False,
+) -> Message:
+    page = f"{base_url.rstrip('/')}/dashboard/incidents/{incident.id}" if base_url else ""
+    links = (Link("Approve or reject", f"{page}#plan", wants_decision=True),) if decide and page else ()
+    return Message(
+        key=f"incident:{incident.id}:{what}:{numbering}",
+        what=what,
+        at=now,
+        severity=incident.severity,
+        title=plain(title, _TITLE_LENGTH),
+        lines=tuple(cut for line in lines[:_MOST_LINES] if (cut := plain(line, _LINE_LENGTH))),
+        fields=_fields(incident, now),
+        links=(*links, Link("Open the incident", page)) if page else (),
+        incident_id=incident.id,
+        tenant=incident.tenant,
+    )
+
+
+def _fields(incident: Incident, now: float) -> tuple[tuple[str, str], ...]:
+    since = f"{clock_time(incident.onset)}, {duration((incident.closed_at or now) - incident.onset)}"
+    return (
+        ("Severity", incident.severity.value),
+        ("Where", plain(str(incident.place), 200)),
+        ("Lasted" if incident.state is IncidentState.CLOSED else "Since", since),
+        ("Incident", incident.id),
+    )
+
+
+def _opened(incident: Incident) -> tuple[str, ...]:
+    worst = sorted(incident.anomalies, key=lambda one: (one.severity, -one.score))[:3]
+    return tuple(dict.fromkeys(anomaly.reason for anomaly in worst)) or (f"Something is wrong at {incident.place}.",)
+
+
+def _raised(incident: Incident) -> tuple[str, ...]:
+    return (f"It is {incident.severity.value} now.", *_opened(incident))
+
+
+def _diagnosed(incident: Incident) -> tuple[str, ...]:
+    if incident.diagnosis is None:
+        return ("There is no diagnosis yet.",)
+    report = incident.diagnosis.report
+    sure = f"How sure: {report.confidence} ({report.confidence_score:.0%})."
+    cause = "The cause is not clear." if report.inconclusive else f"Cause: {report.root_cause}"
+    affected = f"Affected: {', '.join(report.affected[:10])}." if report.affected else ""
+    steps = tuple(f"{number}. {step}" for number, step in enumerate(report.steps[:5], 1))
+    fallback = f"Written without a model: {report.fallback_reason}" if report.fallback_reason else ""
+    return (report.summary, cause, sure, affected, *steps, fallback)
+
+
+def _closed(incident: Incident, now: float) -> tuple[str, ...]:
+    ended = incident.closed_at or now
+    done = tuple(
+        f"{_verdict(action)}: {action.outcome.statement}"
+        for action in incident.actions
+        if action.outcome is not None and action.executed_at is not None
+    )
+    reason = f"{incident.close_reason.rstrip('.')}." if incident.close_reason else "It is over."
+    return (f"{reason} It lasted {duration(ended - incident.onset)}.", *done[:5])
+
+
+def _proposed(action: Action, now: float) -> tuple[str, ...]:
+    return (
+        action.effect,
+        f"Risk: {action.risk} – {action.risk_reason}.",
+        f"Undo: {action.undo}",
+        f"It lapses in {duration(action.expires_at - now)} if nobody decides.",
+    )
+
+
+def _executed(action: Action) -> tuple[str, ...]:
+    return (
+        action.effect,
+        f"Decided by {action.decided_by}.",
+        f"It ends by itself at {clock_time(action.effect_until)} unless the fault lasts.",
+        "Whether it helps is measured now; that takes about 20 s.",
+    )
+
+
+def _outcome(action: Action) -> tuple[str, ...]:
+    return (action.outcome.statement,) if action.outcome else ()
+
+
+def _returned(action: Action) -> tuple[str, ...]:
+    why = f"Why: {action.note.rstrip('.')}."
+    if action.outcome is not None and action.outcome.verdict in {"no_effect", "worse"}:
+        return (why, "The machine is at its end here: please look.")
+    return (why,)
+
+
+def _verdict_name(action: Action) -> str:
+    return action.outcome.verdict if action.outcome else "unknown"
+
+
+def _verdict(action: Action) -> str:
+    return {
+        "helped": "It helped",
+        "no_effect": "It did not help",
+        "worse": "It got worse",
+        "too_little_traffic": "Too little traffic to tell",
+    }.get(_verdict_name(action), "Not known yet")
