@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import re
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def read_life(folder: Path, stream: str) -> int | None:
         raw = (folder / (stream + LIFE_SUFFIX)).read_bytes()
     except FileNotFoundError:
         return None
-    return int.from_bytes(raw, "little") if len(raw) == 8 else None  # noqa: PLR2004 - one 64-bit number
+    return int.from_bytes(raw, sys.byteorder) if len(raw) == 8 else None  # noqa: PLR2004 - one 64-bit number
 
 
 def set_aside(folder: Path, name: str, content: bytes | None = None) -> None:

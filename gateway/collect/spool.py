@@ -15,6 +15,7 @@ import contextlib
 import mmap
 import os
 import secrets
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,7 @@ class SpoolWriter:
         self._rows: list[frames.Row] = []
         self._taken = 0  # records of this life so far: the number the next one gets
         self._life: memoryview = memoryview(bytearray(LIFE_BYTES)).cast("Q")
-        self._life_fd: int | None = None
+        self._life_map: mmap.mmap | None = None
         self._fd: int | None = None
         self._number = 0
         self._size = 0
@@ -124,10 +125,16 @@ class SpoolWriter:
         self.flush()
         if self._rows:
             _log.error("spool.lost", records=len(self._rows), folder=str(self._folder))
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Close every file, which unlocks it: control now knows that nothing follows."""
         self._end_segment()
-        if self._life_fd is not None:
-            os.close(self._life_fd)
-            self._life_fd = None
+        if self._life_map is not None:
+            self._life.release()
+            self._life = memoryview(bytearray(LIFE_BYTES)).cast("Q")
+            self._life_map.close()
+            self._life_map = None
 
     async def _tick(self) -> None:
         while True:
@@ -204,17 +211,18 @@ class SpoolWriter:
         return self._fd
 
     def _ensure_life(self) -> None:
-        if self._life_fd is not None:
+        if self._life_map is not None:
             return
         fd = segments.create_locked(self._folder / (self.stream + segments.LIFE_SUFFIX))
         try:
             # Written, not merely extended: a store into a sparse page of a full disk would be a SIGBUS.
-            os.write(fd, self._taken.to_bytes(LIFE_BYTES, "little"))
-            self._life = memoryview(mmap.mmap(fd, LIFE_BYTES)).cast("Q")
-        except (OSError, ValueError) as error:
-            os.close(fd)
+            os.write(fd, self._taken.to_bytes(LIFE_BYTES, sys.byteorder))
+            self._life_map = mmap.mmap(fd, LIFE_BYTES)
+        except ValueError as error:
             raise OSError(f"the worker's life file cannot be made: {error}") from error
-        self._life_fd = fd
+        finally:
+            os.close(fd)  # the map keeps a descriptor of its own, and with it the lock
+        self._life = memoryview(self._life_map).cast("Q")
 
     def _end_segment(self) -> None:
         if self._fd is not None:
