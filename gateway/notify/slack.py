@@ -19,6 +19,7 @@ MOST_TEXT = 3000
 MOST_FIELDS = 10
 MOST_FIELD_TEXT = 2000
 _MOST_NOTICE = 1000  # what a phone shows before the message is opened
+_MOST_LINK = 1400  # two fit into a section whole; a longer one is left out, since a torn one leads elsewhere
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 # Inside our own bold, these would end it or begin another style; the look-alikes do not.
 _NO_STYLE = str.maketrans({"*": "∗", "_": "‗", "~": "∼", "`": "ˋ"})
@@ -53,8 +54,8 @@ def payload(message: Message) -> Json:
             for name, value in message.fields[:MOST_FIELDS]
         ]
         blocks.append({"type": "section", "fields": fields})
-    if links := [made for link in message.links if (made := _link(link))]:
-        blocks.append(_section("  ·  ".join(links)[:MOST_TEXT]))
+    if links := [made for link in message.links if 0 < len(made := _link(link)) <= _MOST_LINK]:
+        blocks.append(_section("  ·  ".join(links[:2])))
     notice = escaped(" ".join((head, *message.lines[:1])), _MOST_NOTICE)
     return {"text": notice, "blocks": blocks[:MOST_BLOCKS], "unfurl_links": False, "unfurl_media": False}
 
