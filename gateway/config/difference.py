@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.config.reading import dotted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from gateway.config.document import Document
     from gateway.config.positions import Path
@@ -43,7 +43,7 @@ def unified(before: str, after: str, *, before_name: str = "in force", after_nam
 
 def summary(before: str, after: str) -> list[str]:
     """One line per change: ``route orders: limit "100/s per route" → "50/s per route"``. Both texts are valid TOML."""
-    return list(_tables(tomllib.loads(before), tomllib.loads(after), ()))
+    return list(_tables(tomllib.loads(before), tomllib.loads(after), (), listed=_LISTED))
 
 
 def needs_restart(before: Document, after: Document) -> list[str]:
@@ -55,14 +55,14 @@ def needs_restart(before: Document, after: Document) -> list[str]:
     ]
 
 
-def _tables(before: dict[str, Any], after: dict[str, Any], path: Path) -> Iterator[str]:
+def _tables(before: dict[str, Any], after: dict[str, Any], path: Path, *, listed: Mapping[str, str]) -> Iterator[str]:
     for key in dict.fromkeys((*before, *after)):
         old, new = before.get(key, _ABSENT), after.get(key, _ABSENT)
         if old == new:
             continue
         if isinstance(old, dict) and isinstance(new, dict):
-            yield from _tables(old, new, (*path, key))
-        elif not path and key in _LISTED:
+            yield from _tables(old, new, (*path, key), listed={})
+        elif key in listed:
             yield from _entries(key, _by_name(old), _by_name(new))
         else:
             yield f"{dotted((*path, key))} {_shown(old)} → {_shown(new)}"
@@ -77,7 +77,7 @@ def _entries(section: str, before: dict[str, Any], after: dict[str, Any]) -> Ite
         elif name not in before:
             yield f"{what} {name} added"
         else:
-            yield from (f"{what} {name}: {change}" for change in _tables(before[name], after[name], ("",)))
+            yield from (f"{what} {name}: {change}" for change in _tables(before[name], after[name], (), listed={}))
 
 
 def _by_name(entries: Any) -> dict[str, Any]:

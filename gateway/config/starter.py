@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.config.findings import Finding
 from gateway.config.notation import NotationError, target
 from gateway.errors import ConfigError
 
@@ -73,9 +74,11 @@ def quick_start(url: str) -> str:
     try:
         address = target(url)
     except NotationError as error:
+        # The argument may hold anything; a Finding prints without control characters.
+        finding = Finding("--upstream", 0, 0, str(error))
         raise ConfigError(
-            f"--upstream: {error}",
-            problems=(f"--upstream: {error}",),
+            str(finding),
+            problems=(str(finding),),
             remedy=error.remedy or "--upstream http://HOST:PORT",
         ) from error
     # Built from the parsed address, never from the argument's own text.

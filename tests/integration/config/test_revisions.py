@@ -1,0 +1,247 @@
+"""How a configuration comes into force, from the API and from the file on disk."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.config import snapshot_file
+from gateway.config.checking import check, load
+from gateway.config.file_watcher import ConfigFileWatcher
+from gateway.config.publisher import Publisher
+from gateway.config.revisions import Revisions
+from gateway.config.starter import quick_start
+from gateway.domain.audit import ConfigRevision
+from gateway.domain.identity import Actor
+from gateway.errors import ConfigError, ConflictError, StoreUnavailableError
+from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ANA = Actor(kind="user", name="ana@example.org")
+A, B, C = (quick_start(f"http://127.0.0.1:{port}") for port in (9001, 9002, 9003))
+
+
+class Store:
+    """Keeps revisions in memory; ``away`` makes every call fail."""
+
+    def __init__(self, *texts: tuple[str, str]):
+        self.kept = [
+            ConfigRevision(revision=number, at=0.0, actor=actor, text=text)
+            for number, (actor, text) in enumerate(texts, 1)
+        ]
+        self.away = False
+
+    def _reach(self):
+        if self.away:
+            raise StoreUnavailableError("away")
+
+    async def add(self, revision):
+        self._reach()
+        if any(kept.revision == revision.revision for kept in self.kept):
+            raise ConflictError("taken")
+        self.kept.append(revision)
+
+    async def latest(self):
+        self._reach()
+        return max(self.kept, key=lambda kept: kept.revision, default=None)
+
+    async def history(self, *, limit=50):
+        self._reach()
+        return sorted(self.kept, key=lambda kept: -kept.revision)[:limit]
+
+
+class Control:
+    """The part of control that these tests are about."""
+
+    def __init__(self, folder: Path, text: str, store: Store):
+        self.snapshot_path = folder / "snapshot"
+        self.store = store
+        self.applied = []
+        self.changed = asyncio.Event()
+        self.publisher = Publisher(self.snapshot_path, load(text, "sentinel.toml", Settings()), clock=lambda: 1000.0)
+        self.revisions = Revisions(
+            publisher=self.publisher,
+            store=store,
+            settings=Settings(),
+            source="sentinel.toml",
+            clock=lambda: 1000.0,
+            on_applied=self.note,
+        )
+
+    def note(self, revision, changes):
+        self.applied.append((revision.revision, changes))
+        self.changed.set()
+
+    def in_force(self):
+        """Revision and target of the snapshot on disk."""
+        snapshot = snapshot_file.read(self.snapshot_path)
+        return snapshot.revision, snapshot.upstreams[0].targets[0].port
+
+    def recorded(self):
+        return [(kept.revision, kept.actor, kept.text) for kept in self.store.kept]
+
+
+@pytest.mark.anyio
+async def test_an_applied_text_is_published_and_recorded(tmp_path):
+    control = Control(tmp_path, A, Store())
+    await control.revisions.start()
+    revision = await control.revisions.apply(B, ANA, "more room")
+    assert control.in_force() == (2, 9002)
+    assert control.recorded() == [(1, "system", A), (2, "user ana@example.org", B)]
+    assert (revision.revision, revision.note, revision.at) == (2, "more room", 1000.0)
+    change = 'upstream upstream: targets ["http://127.0.0.1:9001"] → ["http://127.0.0.1:9002"]'
+    assert control.applied == [(2, [change])]
+    assert control.revisions.text() == B
+
+
+@pytest.mark.anyio
+async def test_a_bad_text_changes_nothing(tmp_path):
+    control = Control(tmp_path, A, Store())
+    await control.revisions.start()
+    with pytest.raises(ConfigError) as caught:
+        await control.revisions.apply(A + "port = 1\n", ANA)
+    assert list(caught.value.problems) == control.revisions.check(A + "port = 1\n")
+    assert control.in_force() == (1, 9001)
+    assert len(control.recorded()) == 1
+
+
+@pytest.mark.anyio
+async def test_with_the_store_away_a_text_applies_and_is_recorded_later(tmp_path):
+    control = Control(tmp_path, A, Store())
+    await control.revisions.start()
+    control.store.away = True
+    await control.revisions.apply(B, ANA)
+    await control.revisions.apply(C, ANA)
+    assert control.in_force() == (3, 9003)
+    control.store.away = False
+    assert await control.revisions.record_missing() == 0
+    assert [number for number, _, _ in control.recorded()] == [1, 2, 3]
+
+
+@pytest.mark.anyio
+async def test_a_number_that_another_node_took_is_passed_over(tmp_path):
+    control = Control(tmp_path, A, Store())
+    await control.revisions.start()
+    control.store.away = True
+    await control.revisions.apply(B, ANA)
+    control.store.away = False
+    await control.store.add(ConfigRevision(revision=2, at=0.0, actor="cli", text=C))
+    await control.revisions.record_missing()
+    assert control.in_force() == (3, 9002)
+    assert [number for number, _, _ in control.recorded()] == [1, 2, 3]
+
+
+@pytest.mark.anyio
+async def test_a_start_with_an_unchanged_file_leaves_the_newest_revision_in_force(tmp_path):
+    control = Control(tmp_path, A, Store(("system", A), ("user ana@example.org", B)))
+    await control.revisions.start()
+    assert control.in_force() == (2, 9002)
+    assert len(control.recorded()) == 2
+
+
+@pytest.mark.anyio
+async def test_a_start_with_a_changed_file_imports_it(tmp_path):
+    control = Control(tmp_path, C, Store(("system", A), ("user ana@example.org", B)))
+    await control.revisions.start()
+    assert control.in_force() == (3, 9003)
+    assert control.recorded()[-1] == (3, "system", C)
+
+
+@pytest.mark.anyio
+async def test_a_file_put_back_to_an_older_text_is_a_change(tmp_path):
+    control = Control(tmp_path, A, Store(("system", A), ("system", B)))
+    await control.revisions.start()
+    assert control.in_force() == (3, 9001)
+
+
+@pytest.mark.anyio
+async def test_a_newest_revision_that_no_longer_checks_gives_way_to_the_file(tmp_path):
+    control = Control(tmp_path, A, Store(("system", A), ("cli", "[server]\nport = 0\n")))
+    with capture_logs() as logged:
+        await control.revisions.start()
+    assert control.in_force() == (1, 9001)
+    assert "config.newest_refused" in [entry["event"] for entry in logged]
+
+
+@pytest.mark.anyio
+async def test_fifty_applies_at_once_are_fifty_revisions_in_a_row(tmp_path):
+    control = Control(tmp_path, A, Store())
+    await control.revisions.start()
+    texts = [quick_start(f"http://127.0.0.1:{9100 + number}") for number in range(50)]
+    await asyncio.gather(*(control.revisions.apply(text, ANA) for text in texts))
+    assert sorted(number for number, _, _ in control.recorded()) == list(range(1, 52))
+    newest = await control.store.latest()
+    assert (newest.revision, newest.text) == (control.in_force()[0], control.revisions.text())
+
+
+@pytest.mark.anyio
+async def test_a_change_that_needs_a_restart_is_said(tmp_path):
+    control = Control(tmp_path, A, Store())
+    with capture_logs() as logged:
+        await control.revisions.apply(A + "[server]\nport = 8008\n", ANA)
+    assert [entry["keys"] for entry in logged if entry["event"] == "config.restart_needed"] == [["server.port"]]
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "sentinel.toml"
+    path.write_text(A)
+    return path
+
+
+@pytest.mark.anyio
+async def test_a_changed_file_is_applied(tmp_path, file):
+    control = Control(tmp_path, A, Store())
+    watcher = ConfigFileWatcher(file, control.revisions)
+    assert not await watcher.look()
+    file.write_text(B + "# longer\n")
+    assert await watcher.look()
+    assert control.in_force() == (2, 9002)
+    assert not await watcher.look()
+
+
+@pytest.mark.anyio
+async def test_a_file_with_errors_is_logged_with_its_lines_and_the_old_stays(tmp_path, file):
+    control = Control(tmp_path, A, Store())
+    watcher = ConfigFileWatcher(file, control.revisions)
+    file.write_text("[server]\nprot = 1\n")
+    with capture_logs() as logged:
+        assert not await watcher.look()
+    problem = 'sentinel.toml:2:1: unknown key "prot" in [server]; did you mean "port"?'
+    assert [entry["problems"] for entry in logged if entry["event"] == "config.refused"] == [[problem]]
+    assert control.in_force() == (1, 9001)
+
+
+@pytest.mark.anyio
+async def test_a_file_that_vanishes_keeps_the_configuration(tmp_path, file):
+    control = Control(tmp_path, A, Store())
+    watcher = ConfigFileWatcher(file, control.revisions)
+    file.unlink()
+    assert not await watcher.look()
+    assert control.in_force() == (1, 9001)
+
+
+@pytest.mark.anyio
+async def test_a_poke_reads_the_file_again_at_once(tmp_path, file):
+    control = Control(tmp_path, B, Store())
+    watcher = ConfigFileWatcher(file, control.revisions, interval_s=60.0)
+    task = asyncio.create_task(watcher.run())
+    watcher.poke()
+    await asyncio.wait_for(control.changed.wait(), 5)
+    task.cancel()
+    assert control.in_force() == (2, 9001)
+
+
+def test_a_missing_file_is_an_error_with_a_remedy(tmp_path):
+    result = check(tmp_path / "none.toml", {})
+    assert "there is no such file; sentinel init writes one" in str(result.errors[0])
+
+
+def test_a_file_that_is_no_utf8_is_an_error_with_its_place(tmp_path):
+    (tmp_path / "s.toml").write_bytes(b'[server]\nhost = "\xff"\n')
+    assert ":2:9: this is not UTF-8" in str(check(tmp_path / "s.toml", {}).errors[0])
