@@ -45,11 +45,8 @@ class OutboxStore(Protocol):
     seconds since the epoch. Every method may raise StoreUnavailableError.
     """
 
-    async def enqueue(self, dedup_key: str, channel: str, payload: str, now: float, *, delivered: bool = False) -> bool:
-        """Keep a message; False, and nothing changes, when ``dedup_key`` was ever enqueued before.
-
-        With ``delivered`` it went out already, while the store was away, and is never due.
-        """
+    async def enqueue(self, dedup_key: str, channel: str, payload: str, now: float) -> bool:
+        """Keep a message, due at ``now``; False, and nothing changes, when ``dedup_key`` was ever enqueued before."""
         ...
 
     async def told(self, key_prefix: str) -> frozenset[str]:
@@ -68,6 +65,10 @@ class OutboxStore(Protocol):
         """The channel took it: never due again."""
         ...
 
+    async def delivered_key(self, dedup_key: str, now: float) -> None:
+        """The same, told by key: for what was delivered while the store was away."""
+        ...
+
     async def failed(self, entry_id: str, error: str, next_at: float) -> None:
         """Not this time: due again at ``next_at``; ``error`` is shown to people, at most 500 characters."""
         ...
@@ -82,7 +83,8 @@ class _Held(msgspec.Struct):
 
     entry: OutboxEntry
     next_at: float
-    settled: bool = False  # sent, or given up
+    sent: bool = False
+    over: bool = False  # given up
 
 
 class Outbox:
@@ -209,7 +211,7 @@ class Outbox:
     def _hold(self, entry: OutboxEntry, now: float) -> bool:
         if len(self._held) >= _MOST_HELD:
             # What was sent already is only remembered; losing that is the smaller harm.
-            sent = next((key for key, one in self._held.items() if one.settled), None)
+            sent = next((key for key, one in self._held.items() if one.sent), None)
             if sent is None:
                 self.dropped += 1
                 _log.error("notification.dropped", channel=entry.channel, key=entry.dedup_key)
@@ -223,19 +225,22 @@ class Outbox:
             await self._store.delivered(entry.id, now)
             self._unmarked.pop(entry.id, None)
         for key, held in tuple(self._held.items()):
-            entry = held.entry
-            await self._store.enqueue(key, entry.channel, entry.payload, entry.created_at, delivered=held.settled)
+            # What was sent is entered as due only in a while, so that nobody claims it before it is marked.
+            due_at = now + LEASE_S if held.sent else held.entry.created_at
+            await self._store.enqueue(key, held.entry.channel, held.entry.payload, due_at)
+            if held.sent:
+                await self._store.delivered_key(key, now)
             del self._held[key]
 
     async def _deliver_held(self, now: float) -> None:
-        due = [one for one in self._held.values() if not one.settled and one.next_at <= now]
+        due = [one for one in self._held.values() if not (one.sent or one.over) and one.next_at <= now]
         for held in due:
             held.entry = msgspec.structs.replace(held.entry, attempts=held.entry.attempts + 1)
             error = await self._deliver(held.entry)
             if error is None:
-                held.settled = True
+                held.sent = True
             else:
-                held.next_at, held.settled = self._next_try(held.entry, error)
+                held.next_at, held.over = self._next_try(held.entry, error)
 
     async def _deliver_stored(self, entry: OutboxEntry) -> None:
         if entry.id in self._unmarked:

@@ -24,12 +24,12 @@ class MemoryStore:
         if self.away:
             raise StoreUnavailableError("the database is away")
 
-    async def enqueue(self, dedup_key: str, channel: str, payload: str, now: float, *, delivered: bool = False) -> bool:
+    async def enqueue(self, dedup_key: str, channel: str, payload: str, now: float) -> bool:
         self._check()
         if dedup_key in self.rows:
             return False
         entry = OutboxEntry(f"n-{len(self.rows)}", dedup_key, channel, payload, now, 0)
-        self.rows[dedup_key] = Row(entry, now, "delivered" if delivered else "waiting")
+        self.rows[dedup_key] = Row(entry, now)
         return True
 
     async def told(self, key_prefix: str) -> frozenset[str]:
@@ -48,6 +48,10 @@ class MemoryStore:
 
     async def delivered(self, entry_id: str, now: float) -> None:
         self._row(entry_id).state = "delivered"
+
+    async def delivered_key(self, dedup_key: str, now: float) -> None:
+        self._check()
+        self.rows[dedup_key].state = "delivered"
 
     async def failed(self, entry_id: str, error: str, next_at: float) -> None:
         row = self._row(entry_id)
