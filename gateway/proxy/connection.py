@@ -256,7 +256,8 @@ class UpstreamConnection(asyncio.Protocol):
         if status < _FIRST_FINAL or status > _LAST_FINAL:
             self._interim_head(status)
             return
-        if sum(len(name) + len(value) for name, value in self._fields) > MAX_HEAD_BYTES:
+        # More may have been read than the head; only then is it worth adding up.
+        if self._head_bytes > MAX_HEAD_BYTES and sum(len(n) + len(v) for n, v in self._fields) > MAX_HEAD_BYTES:
             self._break(_HEAD_TOO_LARGE)
             return
         try:

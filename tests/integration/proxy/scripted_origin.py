@@ -203,8 +203,8 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxy_to(*targets: Target, timeout: Timeouts = PATIENT, max_connections: int = 16) -> AsyncIterator[Proxy]:
-    proxy = Proxy(Upstream("orders", targets, timeout, max_connections=max_connections))
+async def proxy_to(*targets: Target, timeouts: Timeouts = PATIENT, max_connections: int = 16) -> AsyncIterator[Proxy]:
+    proxy = Proxy(Upstream("orders", targets, timeouts, max_connections=max_connections))
     try:
         yield proxy
     finally:
@@ -213,12 +213,12 @@ async def proxy_to(*targets: Target, timeout: Timeouts = PATIENT, max_connection
 
 @asynccontextmanager
 async def proxied(
-    script: Callable[[Peer], Awaitable[None]], *, timeout: Timeouts = PATIENT, max_connections: int = 16
+    script: Callable[[Peer], Awaitable[None]], *, timeouts: Timeouts = PATIENT, max_connections: int = 16
 ) -> AsyncIterator[tuple[Proxy, Origin]]:
     """One origin that follows ``script``, and a proxy before it."""
     async with (
         Origin(script).listening() as origin,
-        proxy_to(origin.target, timeout=timeout, max_connections=max_connections) as proxy,
+        proxy_to(origin.target, timeouts=timeouts, max_connections=max_connections) as proxy,
     ):
         yield proxy, origin
 

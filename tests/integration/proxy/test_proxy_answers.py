@@ -129,7 +129,10 @@ async def test_interim_answers_are_skipped():
 
 
 async def test_hop_by_hop_and_nominated_fields_of_an_answer_stop_here():
-    extra = b"Keep-Alive: timeout=5\r\nConnection: keep-alive, X-Internal\r\nX-Internal: 1\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n"
+    extra = (
+        b"Keep-Alive: timeout=5\r\nConnection: keep-alive, X-Internal\r\nX-Internal: 1\r\n"
+        b"Set-Cookie: a\r\nSet-Cookie: b\r\n"
+    )
     async with proxied(answering(ok(extra=extra))) as (proxy, _):
         sink = await proxy.ask()
     assert sink.headers == [(b"set-cookie", b"a"), (b"set-cookie", b"b"), (b"content-length", b"4")]
