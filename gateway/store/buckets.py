@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from gateway.domain.window import Cell
     from gateway.store.engine import Store
 
+MAX_SUM = 2**63 - 1  # what a column holds; one absurd record must not block all that follow it
+
 _SUMS = ("requests", "errors", "bytes_in", "bytes_out", "duration_us")
 _KEY = ("minute", "route", "upstream", "target", "tenant_id", "status_class")
 _PICKED = [buckets.c[name] for name in (*_KEY, *_SUMS, "latency", "revision")]
@@ -95,7 +97,7 @@ async def add_to_rows(connection: AsyncConnection, node: str, added: Mapping[Buc
         (
             node,
             *key,
-            *(getattr(tally, name) for name in _SUMS),
+            *(min(getattr(tally, name), MAX_SUM) for name in _SUMS),
             to_bytes(tally.latency),
             revisions[key],
         )

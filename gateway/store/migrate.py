@@ -5,6 +5,7 @@ A migration runs in one transaction on both databases: it happens whole or not a
 
 from __future__ import annotations
 
+import asyncio
 import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -34,6 +35,8 @@ HEAD = "head"
 BASE = "base"
 # Any number will do as long as all of ours ask for the same; it ends with the transaction, so it works behind a pooler.
 _LOCK = 0x5E_47_1E_11
+# Alembic's `op` is one per process: two databases are migrated one after the other.
+_one_at_a_time = asyncio.Lock()
 
 _log = logs.get("store")
 
@@ -103,7 +106,7 @@ async def _exclusive(url: str) -> AsyncIterator[tuple[Store, AsyncConnection]]:
     """One writing transaction that no other migration of the same database shares."""
     store = open_store(url, statement_s=None)
     try:
-        async with store.write() as connection:  # on SQLite this is the write lock already
+        async with _one_at_a_time, store.write() as connection:  # on SQLite this is the write lock already
             if not store.is_sqlite:
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             yield store, connection
