@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.detect.places import Sums, slower_than, spoken
+from gateway.detect.places import Sums, spoken
 from gateway.detect.severity import by_failing, by_slowness
 from gateway.detect.shares import surprise
-from gateway.domain.histogram import quantile
+from gateway.domain.histogram import above, quantile
 from gateway.domain.incident import Anomaly, Place, Signal
 from gateway.domain.traffic import Tally
 
@@ -75,7 +75,7 @@ class _SlowCount:
         self.limit_us = max(self.usual_p95_us * _SLOWER, self.usual_p95_us + _SLOW_FLOOR_US)
 
     def __call__(self, tally: Tally) -> int:
-        return slower_than(tally, self.limit_us)
+        return above(tally.latency, self.limit_us)
 
 
 class _Bins:

@@ -8,34 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.domain.histogram import bin_of
 from gateway.domain.incident import Place
-from gateway.domain.traffic import ErrorKind, SeriesKey, Tally
+from gateway.domain.traffic import Tally, forwarded
 
 if TYPE_CHECKING:
     from gateway.domain.window import Window
 
-_REFUSED_HERE = frozenset(
-    {
-        ErrorKind.BAD_REQUEST,
-        ErrorKind.NO_ROUTE,
-        ErrorKind.UNAUTHENTICATED,
-        ErrorKind.FORBIDDEN,
-        ErrorKind.BODY_TOO_LARGE,
-        ErrorKind.HEADERS_TOO_LARGE,
-        ErrorKind.RATE_LIMITED,
-        ErrorKind.LIMITER_UNAVAILABLE,
-        ErrorKind.INTERNAL,
-        ErrorKind.CLIENT_GONE,
-    }
-)
-
 Sums = dict[Place, Tally]
-
-
-def forwarded(key: SeriesKey) -> bool:
-    """Whether a request went to an upstream and its end is the upstream's doing."""
-    return key.upstream != "" and key.error not in _REFUSED_HERE
 
 
 def by_place(window: Window, start: float, end: float, *, minutes: bool = False) -> Sums:
@@ -74,12 +53,6 @@ def subtract_sums(into: Sums, other: Sums) -> None:
                 del left.latency[index]
         if left.requests <= 0:
             del into[place]
-
-
-def slower_than(tally: Tally, threshold_us: float) -> int:
-    """How many requests took longer than ``threshold_us``, exact to the bins' 1 %."""
-    limit = bin_of(int(threshold_us))
-    return sum(count for index, count in tally.latency.items() if index > limit)
 
 
 def spoken(place: Place) -> str:

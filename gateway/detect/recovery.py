@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.detect.places import forwarded, slower_than, spoken
-from gateway.domain.histogram import quantile
+from gateway.detect.places import spoken
+from gateway.domain.histogram import above, quantile
 from gateway.domain.incident import Place, Signal
+from gateway.domain.traffic import forwarded
 from gateway.domain.window import COARSE_S, FINE_S
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _clear(tally: Tally, anomaly: Anomaly, before: Tally) -> bool:
         return tally.errors <= max(1.0, allowed * tally.requests)
     usual_us = quantile(before.latency, 0.95) or anomaly.expected
     limit_us = max(usual_us * 2, usual_us + 20_000)
-    return slower_than(tally, limit_us) <= max(1.0, 0.1 * tally.requests)
+    return above(tally.latency, limit_us) <= max(1.0, 0.1 * tally.requests)
 
 
 def _still_traffic(anomaly: Anomaly, window: Window, end: float) -> str | None:

@@ -51,6 +51,12 @@ def quantile(histogram: Histogram, q: float) -> float | None:
     return value_of(max(histogram))
 
 
+def above(histogram: Histogram, value_us: float) -> int:
+    """How many values lie above ``value_us``, exact to the bins' 1 %."""
+    limit = bin_of(int(value_us))
+    return sum(count for index, count in histogram.items() if index > limit)
+
+
 def to_bytes(histogram: Histogram) -> bytes:
     """Compact form for a database column."""
     return _encode(histogram)

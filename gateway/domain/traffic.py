@@ -100,6 +100,29 @@ class SeriesKey(NamedTuple):
     error: str
 
 
+# Refused by the gateway itself, or broken off by the client: such an end says nothing about the upstream. Counted in,
+# refusals would dilute a failing share, or look like one.
+NOT_THE_UPSTREAM: frozenset[str] = frozenset(
+    {
+        ErrorKind.BAD_REQUEST,
+        ErrorKind.NO_ROUTE,
+        ErrorKind.UNAUTHENTICATED,
+        ErrorKind.FORBIDDEN,
+        ErrorKind.BODY_TOO_LARGE,
+        ErrorKind.HEADERS_TOO_LARGE,
+        ErrorKind.RATE_LIMITED,
+        ErrorKind.LIMITER_UNAVAILABLE,
+        ErrorKind.INTERNAL,
+        ErrorKind.CLIENT_GONE,
+    }
+)
+
+
+def forwarded(key: SeriesKey) -> bool:
+    """Whether a request went to an upstream and its end is the upstream's doing."""
+    return key.upstream != "" and key.error not in NOT_THE_UPSTREAM
+
+
 OTHER = "other"  # what the tail of an unbounded dimension is folded into
 
 

@@ -1,0 +1,107 @@
+"""OpenAI's models, and servers that speak its Responses interface, through the official library."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from gateway.diagnose.language_model import (
+    ANSWER_SCHEMA,
+    ModelAnswer,
+    UnusableAnswerError,
+    draft_of,
+    missing_extra,
+)
+from gateway.errors import ModelError
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+    from openai.types.responses import Response
+
+DEFAULT_MODEL = "gpt-5-mini"
+_RETRIES = 1  # the caller's deadline is short; a second retry would only use it up
+
+
+class OpenAIModel:
+    """Asks for strict structured output, so the answer is JSON of our schema.
+
+    Args:
+        model: such as ``gpt-5-mini``; empty for the default.
+        api_key: the key itself, from the environment.
+        base_url: with ``/v1``; empty for OpenAI's own.
+        timeout_s: per read; the caller holds the deadline over everything.
+    """
+
+    provider = "openai"
+
+    def __init__(self, *, model: str = "", api_key: str, base_url: str = "", timeout_s: float = 20.0) -> None:
+        self.model = model or DEFAULT_MODEL
+        self._api_key = api_key
+        self._base_url = base_url
+        self._timeout_s = timeout_s
+        self._client: AsyncOpenAI | None = None
+
+    async def answer(self, system: str, user: str, *, max_tokens: int) -> ModelAnswer:
+        """Ask once; see :class:`gateway.diagnose.language_model.LanguageModel`."""
+        if self._client is None:
+            # The import takes a second or two: off the event loop.
+            self._client = await asyncio.to_thread(self._connect)
+        import openai
+        from openai.types.responses import Response
+
+        try:
+            response = await self._client.responses.create(
+                model=self.model,
+                instructions=system,
+                input=user,
+                max_output_tokens=max_tokens,
+                text={"format": {"type": "json_schema", "name": "report", "schema": ANSWER_SCHEMA, "strict": True}},
+                store=False,
+            )
+        except openai.APIStatusError as error:
+            raise ModelError(f"openai answered {error.status_code}", remedy=_remedy(error.status_code)) from error
+        except openai.OpenAIError as error:
+            raise ModelError(f"openai is not to be reached: {type(error).__name__}") from error
+        except ValueError as error:
+            raise ModelError("openai answered something that is not JSON") from error
+        if not isinstance(response, Response):
+            raise ModelError("openai answered something that is not a response")
+        return _answer(response)
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    def _connect(self) -> AsyncOpenAI:
+        try:
+            import openai
+        except ImportError as error:
+            raise missing_extra("openai") from error
+        options: dict[str, Any] = {"base_url": self._base_url} if self._base_url else {}
+        return openai.AsyncOpenAI(api_key=self._api_key, timeout=self._timeout_s, max_retries=_RETRIES, **options)
+
+
+def _answer(response: Response) -> ModelAnswer:
+    usage = response.usage
+    tokens_in, tokens_out = (usage.input_tokens, usage.output_tokens) if usage is not None else (0, 0)
+    if response.status == "incomplete":
+        raise UnusableAnswerError("the answer was cut at its token limit", tokens_in=tokens_in, tokens_out=tokens_out)
+    texts = []
+    for item in response.output or ():
+        if item.type != "message":
+            continue
+        for part in item.content:
+            if part.type == "refusal":
+                raise UnusableAnswerError("the model declined to answer", tokens_in=tokens_in, tokens_out=tokens_out)
+            if part.type == "output_text":
+                texts.append(part.text)
+    draft = draft_of("".join(texts), tokens_in=tokens_in, tokens_out=tokens_out)
+    return ModelAnswer(draft=draft, tokens_in=tokens_in, tokens_out=tokens_out, model=str(response.model))
+
+
+def _remedy(status: int) -> str:
+    if status in {401, 403}:
+        return "check the key in the variable that [diagnose] api_key_env names"
+    return "check the name in [diagnose] model" if status == 404 else ""  # noqa: PLR2004 - HTTP's own number

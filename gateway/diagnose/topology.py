@@ -1,0 +1,101 @@
+"""Which service: a caller's trouble is its own only as far as its callees do not explain it (excess conservation).
+
+For each upstream, with q requests and badness r (share of failures, or mean seconds) now and b before:
+excess E = (r − b)·q: extra failures, or extra seconds. Self excess s = E − Σ over anomalous callees v of
+E_v · q / Σ (requests of v's callers). Requests that go straight to v are in E_v as well, so the subtraction is
+capped at what the callee could have passed on.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.domain.topology import Topology
+
+_ANOMALOUS_Z = 3.0
+_LEAST_SHARE = 0.002  # a service that never failed still has this much uncertainty
+_LEAST_CHANGE = 0.03  # of the usual mean latency counts as its spread
+_EXPLAINED = 0.5  # of the caller's excess; from there on it is a victim
+
+
+class Load(msgspec.Struct, frozen=True):
+    """One service's traffic: requests, and failures or seconds, now and before."""
+
+    requests: float
+    badness: float  # failures, or seconds
+    requests_before: float
+    badness_before: float
+
+
+class Blame(msgspec.Struct, frozen=True):
+    """How much of a service's excess is its own."""
+
+    upstream: str
+    excess: float
+    own: float  # what its callees do not explain, at least 0
+    z: float
+    explained_by: tuple[str, ...] = ()  # callees that explain at least half of it, the largest first
+    novel: bool = False  # without a past, so never a candidate and never subtracted
+
+    @property
+    def victim(self) -> bool:
+        """Hurt by its callees rather than broken itself."""
+        return bool(self.explained_by)
+
+
+def blame(loads: Mapping[str, Load], topology: Topology, *, latency: bool = False) -> tuple[Blame, ...]:
+    """Every service with an excess, the one to blame first. ``latency``: badness is seconds instead of failures."""
+    excess = {name: _excess(load) for name, load in loads.items()}
+    z = {name: _z(load, latency=latency) for name, load in loads.items()}
+    found = []
+    for name, load in loads.items():
+        if excess[name] <= 0 or load.requests <= 0:
+            continue
+        passed_on = {
+            callee: _passed_on(name, callee, loads, excess, topology)
+            for callee in topology.depends_on.get(name, ())
+            if callee in loads
+            and callee != name
+            and loads[callee].requests_before > 0
+            and excess[callee] > 0
+            and z[callee] > _ANOMALOUS_Z
+        }
+        own = max(0.0, excess[name] - sum(passed_on.values()))
+        explained = 1 - own / excess[name]
+        explained_by = sorted(passed_on, key=lambda callee: -passed_on[callee]) if explained >= _EXPLAINED else []
+        novel = load.requests_before <= 0
+        found.append(Blame(name, excess[name], own, z[name], tuple(explained_by), novel=novel))
+    return tuple(sorted(found, key=lambda one: one.own * (1.0 if one.z > _ANOMALOUS_Z else 0.1), reverse=True))
+
+
+def _excess(load: Load) -> float:
+    return load.badness - _usual(load) * load.requests
+
+
+def _usual(load: Load) -> float:
+    return load.badness_before / load.requests_before if load.requests_before > 0 else 0.0
+
+
+def _z(load: Load, *, latency: bool) -> float:
+    if load.requests <= 0:
+        return 0.0
+    rate, usual = load.badness / load.requests, _usual(load)
+    if latency:
+        return (rate - usual) / max(_LEAST_CHANGE * usual, 1e-5)
+    return (rate - usual) * load.requests / sqrt(max(usual, _LEAST_SHARE) * load.requests)
+
+
+def _passed_on(
+    caller: str, callee: str, loads: Mapping[str, Load], excess: Mapping[str, float], topology: Topology
+) -> float:
+    """The part of the callee's excess that this caller's share of its callers' traffic carries."""
+    callers = sum(
+        loads[name].requests for name, callees in topology.depends_on.items() if callee in callees and name in loads
+    )
+    return excess[callee] * loads[caller].requests / max(callers, 1e-9)

@@ -1,0 +1,107 @@
+"""What may stand in a report: confidence is ours, and a model's claim without existing evidence is dropped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.diagnose.hypotheses import conclusive
+from gateway.domain.diagnosis import Claim, Confidence, Evidence, Hypothesis, Report
+from gateway.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from gateway.diagnose.language_model import Draft
+    from gateway.diagnose.redaction import Redactor
+
+_HIGH, _MEDIUM = 0.75, 0.5
+_LOW_CEILING = 0.3  # for a report that blames something else than the ranking does
+
+_TITLE, _SENTENCE, _SUMMARY = 120, 400, 1200  # characters
+_MOST_CLAIMS, _MOST_STEPS = 12, 8
+
+
+def confidence_of(score: float) -> Confidence:
+    """The word for a number in 0..1."""
+    if score >= _HIGH:
+        return Confidence.HIGH
+    return Confidence.MEDIUM if score >= _MEDIUM else Confidence.LOW
+
+
+def standing(hypotheses: Sequence[Hypothesis]) -> Hypothesis | None:
+    """The best hypothesis that was not ruled out."""
+    return next((one for one in hypotheses if not one.ruled_out), None)
+
+
+def score_of(hypotheses: Sequence[Hypothesis]) -> float:
+    """The confidence of the ranking itself: the leading score, 0 without one."""
+    leading = standing(hypotheses)
+    return round(leading.score, 3) if leading is not None else 0.0
+
+
+def validated(
+    draft: Draft,
+    rules: Report,
+    evidence: Sequence[Evidence],
+    hypotheses: Sequence[Hypothesis],
+    offered: Collection[str],
+    redactor: Redactor,
+) -> Report:
+    """The model's report as far as evidence carries it.
+
+    Args:
+        draft: what the model wrote, tokens still in place of names.
+        rules: the rule-based report; who is affected is taken from it.
+        evidence: what claims may cite.
+        hypotheses: the ranking that confidence is computed from.
+        offered: ids of the typed actions it could choose from.
+        redactor: puts names back.
+
+    Raises:
+        ModelError: no claim survived.
+    """
+    known = {one.id for one in evidence}
+    claims = []
+    for claim in draft.claims[:_MOST_CLAIMS]:
+        cited = tuple(dict.fromkeys(identifier for identifier in claim.evidence if identifier in known))
+        # One invented id among real ones makes the whole claim untrustworthy.
+        if cited and len(cited) == len(set(claim.evidence)) and claim.text.strip():
+            claims.append(Claim(_shown(claim.text, _SENTENCE, redactor), cited))
+    if not claims:
+        raise ModelError(f"none of the model's {len(draft.claims)} claims cites existing evidence")
+    inconclusive = draft.inconclusive or not draft.root_cause.strip() or not conclusive(hypotheses)
+    root_cause = "" if inconclusive else _shown(draft.root_cause, _SENTENCE, redactor)
+    score = score_of(hypotheses)
+    if not inconclusive and not _agrees(root_cause, standing(hypotheses)):
+        score = min(score, _LOW_CEILING)
+    return msgspec.structs.replace(
+        rules,
+        title=_shown(draft.title, _TITLE, redactor) or rules.title,
+        summary=_shown(draft.summary, _SUMMARY, redactor) or rules.summary,
+        root_cause=root_cause,
+        inconclusive=inconclusive,
+        confidence=confidence_of(score),
+        confidence_score=score,
+        claims=tuple(claims),
+        steps=tuple(_shown(step, _SENTENCE, redactor) for step in draft.steps[:_MOST_STEPS] if step.strip())
+        or rules.steps,
+        suggested_actions=tuple(dict.fromkeys(one for one in draft.suggested_actions if one in offered)),
+        dropped_claims=len(draft.claims) - len(claims),
+    )
+
+
+def _agrees(root_cause: str, leading: Hypothesis | None) -> bool:
+    """Whether the text names what the ranking leads with."""
+    if leading is None:
+        return False
+    named = leading.target or leading.upstream or leading.route or leading.tenant
+    return bool(named) and named.casefold() in root_cause.casefold()
+
+
+def _shown(text: str, most: int, redactor: Redactor) -> str:
+    """One line of printable characters, cut, with names put back."""
+    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    shown = redactor.show(line)
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
