@@ -5,6 +5,7 @@ Without a Chromium these tests are left out, unless CI=true, where that is a fai
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import threading
@@ -13,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 import uvicorn
-from starlette.applications import Starlette
 
+from gateway.admin.application import build
 from gateway.admin.auth import Auth
+from gateway.admin.dashboard.render import Pages
 from gateway.admin.dashboard.routes import routes
-from gateway.admin.guard import Guard
 from gateway.identity.setup_link import SetupLink
 from tests.admin_fakes import PASSWORD, QUICK, FakeAdmin
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from playwright.sync_api import Browser, Page
+
+    from gateway.domain.traffic import RequestRecord
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or ""
 ARGUMENTS = [
@@ -64,10 +67,15 @@ def browser() -> Iterator[Browser]:
 class Site:
     """A running dashboard and the fakes behind it."""
 
-    def __init__(self, admin: FakeAdmin, url: str, setup: SetupLink) -> None:
+    def __init__(self, admin: FakeAdmin, url: str, setup: SetupLink, loop: asyncio.AbstractEventLoop) -> None:
         self.admin = admin
         self.url = url
         self.setup = setup
+        self._loop = loop
+
+    def publish(self, record: RequestRecord) -> None:
+        """To whoever follows live, on the server's own loop."""
+        self._loop.call_soon_threadsafe(self.admin.live.publish, record)
 
     def sign_in(self, page: Page, name: str = "ana") -> None:
         page.goto(f"{self.url}/dashboard/sign-in")
@@ -82,17 +90,24 @@ def site(tmp_path: Path) -> Iterator[Site]:
     admin = FakeAdmin()
     setup = SetupLink(tmp_path)
     auth = Auth(admin.ports, passwords=QUICK, setup_link=setup)
-    app = Guard(Starlette(routes=routes(admin.ports, auth)))
+    pages = Pages(admin.ports, auth)
+    app = build(admin.ports, auth, dashboard_routes=routes(admin.ports, auth, pages), error_page=pages.error_page)
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
     )
-    thread = threading.Thread(target=server.run, daemon=True)
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def serve() -> None:
+        loops.append(asyncio.get_running_loop())
+        await server.serve()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
     thread.start()
     deadline = time.monotonic() + 10
     while not server.started:
         assert time.monotonic() < deadline, "the server did not start"
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    yield Site(admin, f"http://127.0.0.1:{port}", setup)
+    yield Site(admin, f"http://127.0.0.1:{port}", setup, loops[0])
     server.should_exit = True
     thread.join(timeout=10)

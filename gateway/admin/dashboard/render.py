@@ -17,7 +17,7 @@ from gateway.admin.dashboard import wording
 from gateway.admin.dashboard.models import incident as incident_model
 from gateway.admin.guard import nonce
 from gateway.domain.identity import RANK, Role
-from gateway.errors import SentinelError, TooManyAttemptsError
+from gateway.errors import SentinelError, TooManyAttemptsError, UnauthenticatedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -189,18 +189,23 @@ class Pages:
         """What a script asks for: 401 instead of a redirect, so that no sign-in form lands inside a page."""
         return self.auth.required(role)(endpoint)
 
+    async def error_page(self, request: Request, error: SentinelError) -> Response:
+        """How the application shows an error to a browser under /dashboard, such as an unknown address."""
+        return self.problem(request, error)
+
     def problem(self, request: Request, error: SentinelError) -> HTMLResponse:
         """An error as a page that says what, and how to mend it."""
         headers = {}
         if isinstance(error, TooManyAttemptsError):
             headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
-        answer = self.render(
-            request,
-            "problem.html",
-            status=error.status,
-            heading=_HEADINGS.get(error.status, "That did not work"),
-            problem=str(error),
-            remedy=error.remedy,
-        )
+        told = {
+            "heading": _HEADINGS.get(error.status, "That did not work"),
+            "problem": str(error),
+            "remedy": error.remedy,
+        }
+        try:
+            answer = self.render(request, "problem.html", status=error.status, frame="layout.html", **told)
+        except UnauthenticatedError:  # a wrong address is told to strangers too, without the frame
+            answer = self.bare(request, "problem.html", status=error.status, frame="bare.html", **told)
         answer.headers.update(headers)
         return answer

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.routing import Mount
+from starlette.responses import RedirectResponse
+from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from gateway.admin.dashboard.render import STATIC, Pages
@@ -13,6 +14,7 @@ from gateway.admin.dashboard.views import configuration, incidents, keys, live, 
 if TYPE_CHECKING:
     import os
 
+    from starlette.requests import Request
     from starlette.responses import Response
     from starlette.routing import BaseRoute
     from starlette.types import Scope
@@ -34,10 +36,21 @@ class _Static(StaticFiles):
         return response
 
 
-def routes(ports: AdminPorts, auth: Auth) -> list[BaseRoute]:
-    """The dashboard over these ports, for callers that ``auth`` proves."""
-    pages = Pages(ports, auth)
+async def _home(_request: Request) -> Response:
+    return RedirectResponse("/dashboard", 308)
+
+
+def routes(ports: AdminPorts, auth: Auth, pages: Pages | None = None) -> list[BaseRoute]:
+    """The dashboard over these ports, for callers that ``auth`` proves.
+
+    Args:
+        ports: what control hands in.
+        auth: who is asking.
+        pages: give the one whose ``error_page`` the application uses, so that templates are loaded once.
+    """
+    pages = pages or Pages(ports, auth)
     return [
+        Route("/dashboard/", _home, methods=["GET"]),
         Mount("/dashboard/static", _Static(directory=STATIC)),
         *sign_in.SignIn(pages).routes(),
         *overview.Overview(pages).routes(),

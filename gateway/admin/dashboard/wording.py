@@ -51,7 +51,7 @@ def latency(duration_us: float | None) -> str:
         seconds = duration_us / 1_000_000
         return f"{seconds:.2f}{NARROW}s" if seconds < 10 else f"{_figures(seconds)}{NARROW}s"  # noqa: PLR2004 - see above
     if duration_us >= 999.5:  # noqa: PLR2004 - what would round to 1,000 µs
-        return f"{_figures(duration_us / 1000)}{NARROW}ms"
+        return f"{_figures(max(1, duration_us / 1000))}{NARROW}ms"
     return f"{round(duration_us)}{NARROW}µs"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import escape
 from typing import TYPE_CHECKING
 
 from gateway.admin.dashboard import wording
@@ -13,12 +14,12 @@ if TYPE_CHECKING:
     from gateway.domain.incident import Incident
     from gateway.domain.plan import Action
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]#|~!])")
 
 
 def plain(text: str) -> str:
     """Text that stays text: Markdown signs and HTML are escaped, control characters spelled out."""
-    return _SPECIAL.sub(r"\\\1", wording.shown(text))
+    return escape(_SPECIAL.sub(r"\\\1", wording.shown(text)), quote=False)
 
 
 def export(incident: Incident, headline: Headline) -> str:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from gateway.domain.routing import Snapshot
-    from gateway.domain.traffic import SeriesKey
     from gateway.domain.window import Where, Window
 
 MINUTE_S = 60
@@ -72,17 +71,6 @@ class Limited(msgspec.Struct, frozen=True):
     route: str
     refused: int
     refused_share: float
-
-
-def of_tenant(tenant: str) -> Where | None:
-    """Series a user bound to ``tenant`` may see; an empty tenant is the operator's own staff."""
-    if not tenant:
-        return None
-
-    def seen(key: SeriesKey) -> bool:
-        return key.tenant == tenant
-
-    return seen
 
 
 def last_whole_cell(now: float) -> int:

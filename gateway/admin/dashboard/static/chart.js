@@ -67,7 +67,7 @@
     }
     if (model.expected !== null && model.expected !== undefined) {
       const y = Math.round(u.valToPos(model.expected, "y", true));
-      ctx.strokeStyle = colour(".swatch.expected");
+      ctx.strokeStyle = colour(".probe-muted");
       ctx.setLineDash([4 * ratio, 4 * ratio]);
       ctx.beginPath();
       ctx.moveTo(u.bbox.left, y);
@@ -84,7 +84,7 @@
   }
 
   function options(width) {
-    const axis = { stroke: colour(".swatch.requests"), font: FONT, grid: { stroke: colour(".probe-line"), width: 1 }, ticks: { show: false } };
+    const axis = { stroke: colour(".probe-muted"), font: FONT, grid: { stroke: colour(".probe-line"), width: 1 }, ticks: { show: false } };
     const unit = model.lines[0].unit;
     return {
       width,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from starlette.responses import StreamingResponse
@@ -27,8 +26,9 @@ if TYPE_CHECKING:
 MOST_READERS = 32
 MOST_ROWS = 20  # per half second; what more matches is counted, not sent
 TURN_S = 0.5
-QUIET_S = 15.0  # a comment line at least this often keeps proxies from cutting the connection
+BEAT_S = 15.0  # a comment line this often keeps proxies from cutting the connection; the session is checked then
 LONGEST_S = 3600.0  # a forgotten tab reconnects, and proves again who looks
+_TURNS_PER_BEAT = round(BEAT_S / TURN_S)
 
 
 def matches(wanted: RequestFilter, record: RequestRecord) -> bool:
@@ -46,6 +46,26 @@ def event(name: str, data: str) -> str:
     return f"event: {name}\n{lines}\n"
 
 
+class _Caught:
+    """What came in since the last turn: the first rows that fit, and how many did not."""
+
+    def __init__(self) -> None:
+        self._rows: list[RequestRecord] = []
+        self._skipped = 0
+
+    def add(self, record: RequestRecord) -> None:
+        if len(self._rows) < MOST_ROWS:
+            self._rows.append(record)
+        else:
+            self._skipped += 1
+
+    def take(self) -> tuple[list[RequestRecord], int]:
+        """Rows newest first, and the number left out; starts anew."""
+        taken = self._rows[::-1], self._skipped
+        self._rows, self._skipped = [], 0
+        return taken
+
+
 class LiveTail:
     """``/dashboard/requests/live``."""
 
@@ -61,45 +81,37 @@ class LiveTail:
         """Rows from now on that fit the filter in the address."""
         wanted, _ = asked_filter(request.query_params, self._pages.ports.clock())
         wanted = tenancy.own_filter(self._pages.auth.actor(request), wanted)
-        return StreamingResponse(self._events(wanted), media_type="text/event-stream")
+        headers = {"X-Accel-Buffering": "no"}  # nginx would otherwise hold rows back until its buffer is full
+        return StreamingResponse(self._events(request, wanted), media_type="text/event-stream", headers=headers)
 
-    async def _events(self, wanted: RequestFilter) -> AsyncIterator[str]:
+    async def _events(self, request: Request, wanted: RequestFilter) -> AsyncIterator[str]:
         if self._readers >= MOST_READERS:
             yield event("full", str(MOST_READERS))
             return
         self._readers += 1
-        fresh: list[RequestRecord] = []
-        skipped = [0]
-        reader = asyncio.create_task(self._collect(wanted, fresh, skipped))
+        caught = _Caught()
+        reader = asyncio.create_task(self._collect(wanted, caught))
         try:
             yield "retry: 3000\n\n"
-            quiet_s = 0.0
-            for _ in range(round(LONGEST_S / TURN_S)):
+            for turn in range(1, round(LONGEST_S / TURN_S)):
                 await asyncio.sleep(TURN_S)
                 if reader.done():  # control is stopping
                     return
-                quiet_s += TURN_S
-                if fresh:
-                    yield event("rows", self._pages.fragment("_rows.html", records=fresh[::-1]))
-                    fresh.clear()
-                    quiet_s = 0.0
-                if skipped[0]:
-                    yield event("skipped", str(skipped[0]))
-                    skipped[0] = 0
-                if quiet_s >= QUIET_S:
+                rows, skipped = caught.take()
+                if rows:
+                    yield event("rows", self._pages.fragment("_rows.html", records=rows))
+                if skipped:
+                    yield event("skipped", str(skipped))
+                if turn % _TURNS_PER_BEAT == 0:
+                    if not await self._pages.auth.is_still_valid(request):
+                        return
                     yield ": still here\n\n"
-                    quiet_s = 0.0
         finally:
             self._readers -= 1
             reader.cancel()
-            with suppress(asyncio.CancelledError):
-                await reader
+            await asyncio.gather(reader, return_exceptions=True)
 
-    async def _collect(self, wanted: RequestFilter, fresh: list[RequestRecord], skipped: list[int]) -> None:
+    async def _collect(self, wanted: RequestFilter, caught: _Caught) -> None:
         async for record in self._pages.ports.live.subscribe():
-            if not matches(wanted, record):
-                continue
-            if len(fresh) < MOST_ROWS:
-                fresh.append(record)
-            else:
-                skipped[0] += 1
+            if matches(wanted, record):
+                caught.add(record)
