@@ -38,6 +38,7 @@ class Report:
         self._positions = positions
         self._variables = variables
         self._wrong: set[Path] = set()
+        self._above: set[Path] = set()  # every wrong path and the tables around it
         self.findings: list[Finding] = []
 
     def variable(self, path: Path) -> str:
@@ -59,17 +60,21 @@ class Report:
 
     def sound(self, *paths: Path) -> bool:
         """Whether nothing at, below or above these paths was found wrong: consequences are not reported twice."""
-        return not any(
-            wrong[: len(path)] == path or path[: len(wrong)] == wrong for wrong in self._wrong for path in paths
-        )
+        return not any(path in self._above or not self._wrong.isdisjoint(_prefixes(path)) for path in paths)
 
     def mark(self, path: Path) -> None:
         """Note that ``path`` is wrong although the finding stands elsewhere (a misspelt key)."""
         self._wrong.add(path)
+        self._above.update(_prefixes(path))
 
     def _add(self, finding: Finding, path: Path) -> None:
         if not self.sound(path):
             return
         self.findings.append(finding)
         if not finding.warning:
-            self._wrong.add(path)
+            self.mark(path)
+
+
+def _prefixes(path: Path) -> list[Path]:
+    """The path and every table around it, without the document itself."""
+    return [path[:length] for length in range(1, len(path) + 1)]

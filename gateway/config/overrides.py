@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +35,7 @@ def apply(
     Lists of plain values are written with commas. Tables in lists (upstreams, routes, notify) cannot be reached: they
     have no fixed name. Names under ``plans`` and ``tenants`` must be in the file, since a variable's name has no case.
     """
-    merged = copy.deepcopy(raw)
+    merged = dict(raw)
     origins: dict[Path, str] = {}
     findings: list[Finding] = []
     for name, text in sorted(variables.items()):
@@ -49,9 +48,11 @@ def apply(
         path, leaf = placed
         table = merged
         for part in path[:-1]:
-            table = table.setdefault(part, {})
-            if not isinstance(table, dict):
+            inner = table.get(part, {})
+            if not isinstance(inner, dict):
                 break  # the file has no table there: the reader says so with its position
+            table[part] = dict(inner)  # a copy of the tables on the way alone: the file may be nested without end
+            table = table[part]
         else:
             table[path[-1]] = _value(leaf, text)
             origins[tuple(path)] = name

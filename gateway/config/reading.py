@@ -58,7 +58,12 @@ class Reading:
 def read(text: str, source: str, variables: Mapping[str, str]) -> Reading:
     """Read one text with the overriding variables laid over it."""
     raw, syntax = _parsed(text, source)
-    positions = Positions("" if syntax else text)
+    positions = Positions("")
+    if not syntax:
+        try:
+            positions = Positions(text)
+        except RecursionError:
+            raw, syntax = {}, [_too_deep(source)]
     shape = table(Document)
     merged, origins, unplaced = overrides.apply(raw, shape, variables)
     report = Report(source, positions, origins)
@@ -85,7 +90,11 @@ def _parsed(text: str, source: str) -> tuple[dict[str, Any], list[Finding]]:
             line, column = text.count("\n") + 1, len(text) - text.rfind("\n")
         return {}, [Finding(source, line, column, f"not TOML: {what}", _SYNTAX_REMEDIES.get(what, ""))]
     except RecursionError:
-        return {}, [Finding(source, 1, 1, "lists or tables are nested too deeply")]
+        return {}, [_too_deep(source)]
+
+
+def _too_deep(source: str) -> Finding:
+    return Finding(source, 1, 1, "lists or tables are nested too deeply")
 
 
 def dotted(path: Path) -> str:

@@ -89,7 +89,7 @@ def _plans(context: Context) -> None:
             context.report.at_key(
                 ("tenants", name), f'"{name}" cannot name a tenant', "use 1 to 128 visible characters"
             )
-        if tenant.plan not in written:
+        if isinstance(written, dict) and tenant.plan not in written:
             context.report.at_value(
                 ("tenants", name, "plan"),
                 f'unknown plan "{tenant.plan}"',

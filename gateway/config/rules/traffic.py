@@ -35,11 +35,12 @@ def judge(context: Context) -> None:
     upstreams, routes = context.document.upstreams, context.document.routes
     context.unique(((_at(context, entry, "name"), entry.name) for entry in upstreams), "upstream")
     context.unique(((_at(context, entry, "name"), entry.name) for entry in routes), "route")
+    known = _known_upstreams(context)
     for upstream in upstreams:
-        _upstream(context, upstream)
+        _upstream(context, upstream, known)
     _cycles(context)
     for route in routes:
-        _route(context, route)
+        _route(context, route, known)
     _overlaps(context)
     if not routes and context.report.sound(("routes",)):
         context.report.at_value(
@@ -58,10 +59,10 @@ def _known_upstreams(context: Context) -> set[str] | None:
         return None
     names = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
     known = {name for name in names if isinstance(name, str)}
-    return known if len(known) == len(set(names)) else None
+    return known if all(isinstance(name, str) for name in names) else None
 
 
-def _upstream(context: Context, upstream: UpstreamEntry) -> None:
+def _upstream(context: Context, upstream: UpstreamEntry, known: set[str] | None) -> None:
     report = context.report
     context.name(_at(context, upstream, "name"), upstream.name, "an upstream")
     if not upstream.targets and report.sound(_at(context, upstream, "targets")):
@@ -71,7 +72,6 @@ def _upstream(context: Context, upstream: UpstreamEntry) -> None:
             'write targets = ["http://HOST:PORT"]',
         )
     _targets(context, upstream)
-    known = _known_upstreams(context)
     for index, name in enumerate(upstream.depends_on):
         where = _at(context, upstream, "depends_on", index)
         if name == upstream.name:
@@ -141,10 +141,9 @@ def _ring(start: str, calls: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     return ()
 
 
-def _route(context: Context, route: RouteEntry) -> None:
+def _route(context: Context, route: RouteEntry, known: set[str] | None) -> None:
     report = context.report
     context.name(_at(context, route, "name"), route.name, "a route")
-    known = _known_upstreams(context)
     if known is not None and route.upstream not in known:
         otherwise = f"known are {listed(sorted(known), last='and')}" if known else "add it under [[upstreams]]"
         report.at_value(
