@@ -42,7 +42,7 @@ async def limiter_on(url: str, counters: WorkerCounters | None = None, **changes
 
 async def until(ready, within_s: float = 8.0) -> None:
     async with asyncio.timeout(within_s):
-        while not ready():
+        while not ready():  # noqa: ASYNC110 - what is waited for is another process
             await asyncio.sleep(0.005)
 
 
