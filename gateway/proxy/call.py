@@ -179,7 +179,7 @@ class UpstreamCall:
         self._attempt += 1
         now = self._service.now()
         if timed_out or now >= self._started + self.timeouts.connect_s or not self._try_target(now):
-            self._fail(ErrorKind.UPSTREAM_UNAVAILABLE, 502, f"{name}: {reason}")
+            self._fail(ErrorKind.UPSTREAM_UNAVAILABLE, 502, reason)
 
     def turned_away(self, reason: str) -> None:
         """No connection to be had."""
@@ -212,7 +212,7 @@ class UpstreamCall:
             pool.acquire(self, self._service.now(), fresh=True)
             return
         self._service.note_failure(self._target, kind, detail)
-        self._fail(kind, status, f"{self._target}: {detail}")
+        self._fail(kind, status, detail)
 
     def upload_blocked(self, *, blocked: bool) -> None:
         """Pass the upstream's back pressure on to the client."""
@@ -265,6 +265,7 @@ class UpstreamCall:
             self.upload_blocked(blocked=False)
 
     def _overloaded(self, reason: str) -> None:
+        self._service.note_failure(self._target, ErrorKind.OVERLOADED, reason)
         self._fail(ErrorKind.OVERLOADED, 503, reason)
 
     def _refuse(self, detail: str) -> None:

@@ -190,10 +190,10 @@ class UpstreamConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The upstream reads again."""
         self.write_blocked = False
-        if self._exchange is not None and not self._request_sent:
-            if self._phase is Phase.HEAD:
+        if self._exchange is not None:
+            if self._phase is Phase.HEAD and not self._request_sent:
                 self.deadline = inf
-            self._exchange.upload_blocked(blocked=False)
+            self._exchange.upload_blocked(blocked=False)  # also after the last byte: the client must not stay paused
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of an answer."""

@@ -63,6 +63,9 @@ class Sweep:
         now = loop.time()
         self._timer = None
         for thing in [thing for thing in self._watched if thing.deadline <= now]:
+            # What one expiry frees may have served the next in the list: it is judged again when its turn comes.
+            if thing not in self._watched or thing.deadline > now:
+                continue
             try:
                 thing.expired()
             except Exception:  # noqa: BLE001 - a task border: one bad exchange must not end the watch over all others

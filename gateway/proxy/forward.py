@@ -82,10 +82,9 @@ class UpstreamService:
         """The upstream left the configuration."""
         self._retire(self._pools.values())
 
-    def close(self) -> None:
-        """End everything now."""
-        for pool in (*self._pools.values(), *self._retired):
-            pool.close()
+    def close(self) -> list[asyncio.Task[None]]:
+        """End everything now; returns what is still ending."""
+        return [task for pool in (*self._pools.values(), *self._retired) for task in pool.close()]
 
     def take_counts(self, counters: WorkerCounters) -> None:
         """Hand over what was counted; forget retired pools that have emptied."""
@@ -162,11 +161,11 @@ class UpstreamForwarder:
 
     async def close(self) -> None:
         """End every exchange (their sinks hear ``failed``) and close every connection."""
-        for service in (*self._services.values(), *self._retired):
-            service.close()
+        dials = [task for service in (*self._services.values(), *self._retired) for task in service.close()]
         self._sweep.close()
         self._hand_over()
-        await asyncio.sleep(0)  # lets the transports' last callbacks and cancelled dials run before the loop ends
+        await asyncio.gather(*dials, return_exceptions=True)
+        await asyncio.sleep(0)  # the transports' last callbacks, before the loop may end
 
     def _adopt(self, upstream: Upstream) -> UpstreamService:
         """An upstream of a snapshot older than the last one applied: a request keeps what it started with."""

@@ -74,13 +74,9 @@ def request_head(outbound: Outbound) -> bytes:
     """The request line and headers for the upstream, up to and including the empty line.
 
     Raises:
-        UnforwardableError: a name or value could end a line early, or the target holds a blank.
+        UnforwardableError: a name or value could end a line early, or the target is not in origin form.
     """
-    target = forwarded_path(outbound.path, outbound.route.strip_prefix)
-    if outbound.query:
-        target = b"%b?%b" % (target, outbound.query)
-    if _NOT_IN_TARGET.search(target) or not _TOKEN.fullmatch(outbound.method):
-        raise UnforwardableError("the method or the path holds a blank or a control character")
+    target = _target(outbound)
     lines, special = _passed(outbound.headers)
     lines[0] = b"%b %b HTTP/1.1\r\nhost: %b" % (outbound.method, target, outbound.host)
     _add_forwarded(lines, special, outbound)
@@ -100,6 +96,21 @@ def request_head(outbound: Outbound) -> bytes:
     if head.count(b"\r") != ends or head.count(b"\n") != ends or b"\0" in head:
         raise UnforwardableError("a header value holds CR, LF or NUL")
     return head
+
+
+def _target(outbound: Outbound) -> bytes:
+    """The request target in origin form (RFC 9112 §3.2.1), or "*"; a URL or CONNECT would make us an open proxy."""
+    path, method = outbound.path, outbound.method
+    if not _TOKEN.fullmatch(method) or method == b"CONNECT":
+        raise UnforwardableError("the method is not one that can be forwarded")
+    if not path.startswith(b"/") and not (path == b"*" and method == b"OPTIONS"):
+        raise UnforwardableError("the path does not begin with a slash")
+    target = forwarded_path(path, outbound.route.strip_prefix)
+    if outbound.query:
+        target = b"%b?%b" % (target, outbound.query)
+    if _NOT_IN_TARGET.search(target):
+        raise UnforwardableError("the path holds a blank or a control character")
+    return target
 
 
 def forwarded_path(path: bytes, strip_prefix: str) -> bytes:

@@ -7,6 +7,8 @@ and at most for the connect timeout. Idle connections are taken youngest first, 
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Protocol
 
@@ -134,16 +136,18 @@ class TargetPool:
         for connection in tuple(self._idle):
             connection.drop()
 
-    def close(self) -> None:
-        """Close every connection now; calls under way are told that the gateway stops."""
+    def close(self) -> list[asyncio.Task[None]]:
+        """Close every connection now and tell the calls under way; returns attempts to connect that are ending."""
         self._closed = self._retired = True
         while self._waiting:
             self._next_waiting().turned_away(STOPPING)
-        for caller in tuple(self._dials):
+        dials = dict(self._dials)
+        for caller in dials:
             self.leave(caller)
             caller.turned_away(STOPPING)
         for connection in tuple(self._open):
             connection.shut(STOPPING)
+        return list(dials.values())
 
     def take_counts(self, counters: WorkerCounters) -> None:
         """Hand over what was counted since the last time."""
@@ -197,5 +201,8 @@ class TargetPool:
 
 
 def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return f"no connection: {text or type(error).__name__}"
+    """In words that name no address: clients get to see them, and asyncio's own texts hold host and port."""
+    if isinstance(error, socket.gaierror):
+        return "no connection: the name does not resolve"
+    number = getattr(error, "errno", None)
+    return f"no connection: {os.strerror(number)}" if number else "no connection: every address refused"

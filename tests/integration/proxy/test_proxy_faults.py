@@ -225,6 +225,7 @@ async def test_when_every_target_refuses_it_is_a_502_that_names_the_last_one():
         sink = await proxy.ask()
     assert (sink.kind, sink.failure.status, sink.attempts) == ("upstream_unavailable", 502, [])
     assert (sink.failure.target, sink.failure.attempts) == ("dead-1", 2)
+    assert sink.failure.detail == "no connection: Connection refused"  # shown to clients, so it names no address
 
 
 async def test_an_upstream_without_targets_is_a_502():

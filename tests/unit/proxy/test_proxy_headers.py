@@ -168,7 +168,19 @@ def test_a_name_that_is_no_token_is_refused(name):
 
 
 @pytest.mark.parametrize(
-    "change", [{"path": b"/a b"}, {"path": b"/a\r\n"}, {"query": b"a b"}, {"query": b"\x7f"}, {"method": b"GE T"}]
+    "change",
+    [
+        {"path": b"http://other/"},
+        {"path": b"a"},
+        {"path": b""},
+        {"path": b"*"},
+        {"method": b"CONNECT"},
+        {"path": b"/a b"},
+        {"path": b"/a\r\n"},
+        {"query": b"a b"},
+        {"query": b"\x7f"},
+        {"method": b"GE T"},
+    ],
 )
 def test_a_request_line_that_could_be_read_in_two_ways_is_refused(change):
     with pytest.raises(UnforwardableError):
@@ -199,6 +211,10 @@ def test_the_request_line_holds_the_exact_bytes_of_path_and_query():
         )
     )  # fmt: skip
     assert head.startswith(b"GET /a%2Fb//c;d?q=%20+&/api HTTP/1.1\r\nhost: h\r\n")
+
+
+def test_options_may_ask_about_the_whole_server():
+    assert lines([], method=b"OPTIONS", path=b"*")[:1] == FORWARDED[:1]
 
 
 @pytest.mark.parametrize(
