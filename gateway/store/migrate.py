@@ -9,6 +9,7 @@ import asyncio
 import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import msgspec
 from alembic import command
@@ -36,7 +37,7 @@ BASE = "base"
 # Any number will do as long as all of ours ask for the same; it ends with the transaction, so it works behind a pooler.
 _LOCK = 0x5E_47_1E_11
 # Alembic's `op` is one per process: two databases are migrated one after the other.
-_one_at_a_time = asyncio.Lock()
+_one_at_a_time: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 _log = logs.get("store")
 
@@ -106,7 +107,8 @@ async def _exclusive(url: str) -> AsyncIterator[tuple[Store, AsyncConnection]]:
     """One writing transaction that no other migration of the same database shares."""
     store = open_store(url, statement_s=None)
     try:
-        async with _one_at_a_time, store.write() as connection:  # on SQLite this is the write lock already
+        turn = _one_at_a_time.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+        async with turn, store.write() as connection:  # on SQLite this is the write lock already
             if not store.is_sqlite:
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             yield store, connection

@@ -100,7 +100,7 @@ class Records:
             return []
         try:
             async with connection.begin_nested():
-                await self._insert(connection, [msgspec.structs.astuple(record) for record in records])
+                await self._insert(connection, records)
         except _UNHOLDABLE as error:
             if len(records) == 1:
                 _log.warning("record.refused", error=type(error).__name__)
@@ -112,10 +112,12 @@ class Records:
             ]
         return []
 
-    async def _insert(self, connection: AsyncConnection, rows: list[tuple[Any, ...]]) -> None:
+    async def _insert(self, connection: AsyncConnection, records: Sequence[RequestRecord]) -> None:
         raw = (await connection.get_raw_connection()).driver_connection
         if raw is None:
             raise ConflictError("the connection went away")
+        # One tuple at a time: a list of thousands would keep the garbage collector busier than the database.
+        rows = map(msgspec.structs.astuple, records)
         if self._store.is_sqlite:
             async with raw.executemany(_INSERT, rows):
                 pass
