@@ -32,6 +32,7 @@ GIVE_UP_S = 120.0
 # Late verdicts look at the newest traffic only, so that stragglers from before the action drop out.
 _RECENT_S = 15.0
 _FEWEST = 8
+_PLENTY = 50
 # The action has to take away half of what the ill target stood out by.
 _HALF = 0.5
 # Got worse: by a quarter and two points, beyond luck.
@@ -81,15 +82,16 @@ def verify(action: Action, window: Window, now: float) -> Outcome:
             return _outcome(action, "watching", seen.upstream, now, "There is little traffic; watching on.")
         return _outcome(action, "too_little_traffic", seen.upstream, now, "Too few requests to tell whether it helped.")
     verdict, text = _verdict(action, seen)
-    if verdict == "no_effect" and elapsed < DECIDE_BY_S:
-        return _outcome(action, "watching", seen.upstream, now, "Not clearly better yet; watching on.")
+    patience_s = {"no_effect": DECIDE_BY_S, "too_little_traffic": GIVE_UP_S}.get(verdict, 0.0)
+    if elapsed < patience_s:
+        return _outcome(action, "watching", seen.upstream, now, "Not clear yet; watching on.")
     return _outcome(action, verdict, seen.upstream, now, text)
 
 
 def after(action: Action, window: Window, start: float, now: float) -> After:
     """The traffic since ``start``; only its newest part once that holds enough requests."""
     recent = max(start, now - _RECENT_S)
-    if sample(window, action.watch, recent, now, lambda key: key.upstream == action.upstream).requests < _FEWEST:
+    if sample(window, action.watch, recent, now, lambda key: key.upstream == action.upstream).requests < _PLENTY:
         recent = start
 
     def measured(where: Where) -> Sample:
@@ -116,19 +118,30 @@ def _verdict(action: Action, seen: After) -> tuple[str, str]:
     watch = action.watch
     name, verb = action.upstream, what_is_bad(watch)
     numbers = f"{name}: {counted(watch.before)} {verb} before, {counted(seen.upstream)} after"
-    if grew_worse(watch.before, seen.upstream, watch.others, seen.others):
-        return "worse", f"It got worse. {numbers}."
-    if grew_worse(watch.place, seen.place, watch.others, seen.others):
-        return "worse", f"{_place(action)} got worse: {counted(watch.place)} before, {counted(seen.place)} after."
-    if not lower(seen.upstream, watch.before):
-        return "no_effect", f"It did not help. {numbers}."
+    if harm := _harm(action, seen, numbers):
+        return "worse", harm
     removed = watch.before.share - seen.upstream.share
+    as_promised = removed > 0 and removed >= _HALF * (watch.before.share - watch.siblings.share)
+    if not lower(seen.upstream, watch.before):
+        if as_promised:
+            return "too_little_traffic", f"It looks better, but so few requests may be luck. {numbers}."
+        return "no_effect", f"It did not help. {numbers}."
     by_themselves = watch.siblings.share - seen.upstream.share
     if lower(seen.upstream, watch.siblings) and by_themselves >= _HALF * removed:
         return "no_effect", f"The untouched targets recovered as well, so it was not the action. {numbers}."
-    if removed < _HALF * (watch.before.share - watch.siblings.share):
+    if not as_promised:
         return "no_effect", f"It helped less than half as much as it should have. {numbers}."
     return "helped", f"It helped. {numbers}{_about_place(action, seen)}."
+
+
+def _harm(action: Action, seen: After, numbers: str) -> str:
+    """What got worse, or empty."""
+    watch = action.watch
+    if grew_worse(watch.before, seen.upstream, watch.others, seen.others):
+        return f"It got worse. {numbers}."
+    if grew_worse(watch.place, seen.place, watch.others, seen.others):
+        return f"{_place(action)} got worse: {counted(watch.place)} before, {counted(seen.place)} after."
+    return ""
 
 
 def _about_place(action: Action, seen: After) -> str:

@@ -128,6 +128,21 @@ async def test_an_ejection_that_does_not_help_is_taken_back_and_people_are_calle
     assert story.world.board.directives == {}
 
 
+@pytest.mark.parametrize(
+    "seed", [0, 1, 2, 7, 9, 10, 12, 13, 14]
+)  # of thin traffic in which the fault still stands out enough to act on
+async def test_what_looks_better_but_may_be_luck_is_not_taken_back_as_useless(seed: int) -> None:
+    world = World(per_s=2, seed=seed)
+    world.run(60)
+    world.failing = {A: 0.5}
+    world.run(15)
+    story = Story(world)
+    await story.eject()
+    await story.go_on(150)
+    assert story.action.outcome.verdict in {"helped", "too_little_traffic"}
+    assert not story.escalated
+
+
 async def test_an_ejection_that_makes_it_worse_is_taken_back_at_once() -> None:
     world = World()
     world.overload = True
