@@ -5,13 +5,14 @@ Whether the parts fit together (a route's upstream exists, secrets are set) is j
 
 from __future__ import annotations
 
+import pathlib
 import re
 import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateway.config import overrides
-from gateway.config.document import Document
+from gateway.config.document import Document, Server
 from gateway.config.findings import Finding, Report
 from gateway.config.notation import NotationError, did_you_mean, listed, nearest
 from gateway.config.positions import Path, Positions
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import msgspec
+
+    from gateway.settings import Settings
 
 LARGEST_TEXT = 4 * 1024 * 1024  # 10,000 routes take about 2 MiB
 _KINDS = {str: "a string", bool: "true or false", int: "a whole number", float: "a number"}
@@ -73,6 +76,15 @@ def read(text: str, source: str, variables: Mapping[str, str]) -> Reading:
     if not isinstance(document, Document):  # the whole has no required key, so it is always built
         raise TypeError(f"expected a Document, got {document!r}")
     return Reading(document=document, report=report, raw=merged, is_toml=not syntax, paths=reader.paths)
+
+
+def run_dir(config: str, settings: Settings) -> pathlib.Path:
+    """The run folder that a file names, judging nothing else, so that commands reach a gateway meanwhile."""
+    try:
+        text = pathlib.Path(config).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        text = ""
+    return pathlib.Path(read(text, config, settings.overrides).document.server.run_dir or Server().run_dir)
 
 
 def _parsed(text: str, source: str) -> tuple[dict[str, Any], list[Finding]]:

@@ -25,15 +25,15 @@ _log = logs.get("config")
 
 _MOST_UNRECORDED = 100  # revisions that wait for the store in memory; the newest matter
 _LONGEST_NOTE = 500
-_RENUMBERINGS = 5
+_ATTEMPTS = 5  # against other nodes that record at the same moment
 _FILE_LOOKBACK = 200  # revisions searched for the last one that came from the file
 
 
 class RevisionStore(Protocol):
     """Where revisions are kept."""
 
-    async def add(self, revision: ConfigRevision) -> None:
-        """Save one; ConflictError when its number is taken."""
+    async def add(self, text: str, actor: str, note: str, at: float) -> ConfigRevision:
+        """Save one under the next number; ConflictError when another was recorded meanwhile."""
         ...
 
     async def latest(self) -> ConfigRevision | None:
@@ -172,22 +172,17 @@ class Revisions:
                 _log.warning("config.revision_waits", waiting=len(self._unrecorded), reason=str(error))
                 return
             self._unrecorded.popleft()
-            in_force = self._publisher.configuration
-            if not self._unrecorded and recorded != self._publisher.snapshot.revision:
-                self._publisher.set_document(in_force, recorded)
+            if not self._unrecorded and recorded.revision != self._publisher.snapshot.revision:
+                self._publisher.set_document(self._publisher.configuration, recorded.revision)
 
-    async def _add(self, revision: ConfigRevision) -> int:
-        """The number it was recorded under: a higher one when another node took its own meanwhile."""
-        for _ in range(_RENUMBERINGS):
+    async def _add(self, revision: ConfigRevision) -> ConfigRevision:
+        """The revision as recorded. Its number is the store's: other nodes may have recorded theirs meanwhile."""
+        for _ in range(_ATTEMPTS):
             newest = await self._store.latest()
             if newest is not None and newest.text == revision.text:
-                return newest.revision
-            if newest is not None and newest.revision >= revision.revision:
-                revision = msgspec.structs.replace(revision, revision=newest.revision + 1)
+                return newest
             try:
-                await self._store.add(revision)
+                return await self._store.add(revision.text, revision.actor, revision.note, revision.at)
             except ConflictError as error:
                 _log.warning("config.revision_taken", revision=revision.revision, reason=str(error))
-                continue
-            return revision.revision
         raise StoreUnavailableError("other nodes keep taking the revision number")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.config import snapshot_file
+from gateway.config import reading, snapshot_file
 from gateway.config.checking import check, load
 from gateway.config.file_watcher import ConfigFileWatcher
 from gateway.config.publisher import Publisher
@@ -35,16 +35,20 @@ class Store:
             for number, (actor, text) in enumerate(texts, 1)
         ]
         self.away = False
+        self.busy = 0  # so many further calls of ``add`` lose against another node
 
     def _reach(self):
         if self.away:
             raise StoreUnavailableError("away")
 
-    async def add(self, revision):
+    async def add(self, text, actor, note, at):
         self._reach()
-        if any(kept.revision == revision.revision for kept in self.kept):
-            raise ConflictError("taken")
-        self.kept.append(revision)
+        if self.busy:
+            self.busy -= 1
+            raise ConflictError("another was recorded meanwhile")
+        number = max((kept.revision for kept in self.kept), default=0) + 1
+        self.kept.append(ConfigRevision(revision=number, at=at, actor=actor, text=text, note=note))
+        return self.kept[-1]
 
     async def latest(self):
         self._reach()
@@ -130,7 +134,8 @@ async def test_a_number_that_another_node_took_is_passed_over(tmp_path):
     control.store.away = True
     await control.revisions.apply(B, ANA)
     control.store.away = False
-    await control.store.add(ConfigRevision(revision=2, at=0.0, actor="cli", text=C))
+    await control.store.add(C, "cli", "", 0.0)
+    control.store.busy = 2
     await control.revisions.record_missing()
     assert control.in_force() == (3, 9002)
     assert [number for number, _, _ in control.recorded()] == [1, 2, 3]
@@ -197,6 +202,7 @@ def file(tmp_path):
 @pytest.mark.anyio
 async def test_a_changed_file_is_applied(tmp_path, file):
     control = Control(tmp_path, A, Store())
+    await control.revisions.start()
     watcher = ConfigFileWatcher(file, control.revisions)
     assert not await watcher.look()
     file.write_text(B + "# longer\n")
@@ -229,6 +235,7 @@ async def test_a_file_that_vanishes_keeps_the_configuration(tmp_path, file):
 @pytest.mark.anyio
 async def test_a_poke_reads_the_file_again_at_once(tmp_path, file):
     control = Control(tmp_path, B, Store())
+    await control.revisions.start()
     watcher = ConfigFileWatcher(file, control.revisions, interval_s=60.0)
     task = asyncio.create_task(watcher.run())
     watcher.poke()
@@ -245,3 +252,19 @@ def test_a_missing_file_is_an_error_with_a_remedy(tmp_path):
 def test_a_file_that_is_no_utf8_is_an_error_with_its_place(tmp_path):
     (tmp_path / "s.toml").write_bytes(b'[server]\nhost = "\xff"\n')
     assert ":2:9: this is not UTF-8" in str(check(tmp_path / "s.toml", {}).errors[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "folder"),
+    [
+        ('[server]\nrun_dir = "/var/x"\nport = "wrong"\n', {}, "/var/x"),
+        ("not toml", {}, "run"),
+        (None, {}, "run"),
+        ('[server]\nrun_dir = "/var/x"\n', {"SENTINEL_SERVER__RUN_DIR": "/var/y"}, "/var/y"),
+    ],
+)
+def test_the_run_folder_is_found_whatever_else_the_file_says(tmp_path, text, overrides, folder):
+    path = tmp_path / "s.toml"
+    if text is not None:
+        path.write_text(text)
+    assert str(reading.run_dir(str(path), Settings.from_environ(overrides))) == folder
