@@ -3,8 +3,8 @@
 uvicorn joins a request's head without any limit of size or time and hands over a path that has lost the form it was
 sent in. This subclass cuts off heads that are too large or too slow, and adds two keys to the scope:
 ``sentinel.target`` (the request target as received, so that absolute-form and fragments can be refused) and
-``sentinel.started_at`` (monotonic microseconds at the first byte). It leans on uvicorn's internals, so the minor version
-is pinned and a test holds the contract.
+``sentinel.started_at`` (monotonic microseconds at the first byte). It leans on uvicorn's internals, so the version
+is pinned to the minor number and a test holds the contract.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from gateway.edge.exchange import now_us
 
 if TYPE_CHECKING:
     import asyncio
+
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 # Above what policy.max_header_bytes usually is, because the rules answer such heads with a problem document and a
 # record. What is larger still is not collected at all.
@@ -86,6 +88,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
         """End the connection; with an answer unless one to an earlier request is still being sent on it."""
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete:
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # None until the first request; uvicorn does not say so
+        if cycle is None or cycle.response_complete:
             self.transport.write(answer)
         self.transport.close()
