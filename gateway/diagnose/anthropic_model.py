@@ -47,7 +47,6 @@ class AnthropicModel:
             # The import takes a second or two: off the event loop.
             self._client = await asyncio.to_thread(self._connect)
         import anthropic
-        from anthropic.types import Message
 
         try:
             message = await self._client.messages.create(
@@ -64,8 +63,7 @@ class AnthropicModel:
         except ValueError as error:
             raise ModelError("anthropic answered something that is not JSON") from error
         # The library does not validate what it is sent: any JSON object becomes a Message, with None for what lacks.
-        whole = all(getattr(message, name, None) is not None for name in ("usage", "content"))
-        if not isinstance(message, Message) or not whole:
+        if any(getattr(message, name, None) is None for name in ("usage", "content")):
             raise ModelError("anthropic answered something that is not a message")
         return _answer(message)
 

@@ -250,13 +250,15 @@ def _unions(found: list[_Weighed], scorer: _Scorer) -> list[_Weighed]:
             for position, (name, _) in enumerate(values):
                 rest = values[:position] + values[position + 1 :]
                 families.setdefault((rest, name), []).append(item)
+    known = {item.leaves for item in found}
     by_values = {values: item for item in found for values in (item.pattern.values, *item.pattern.aliases)}
     united = []
     for (rest, _), members in families.items():
         members.sort(key=lambda item: item.pattern.excess, reverse=True)
         for size in range(2, min(_UNION_OF, len(members)) + 1):
             union = _union(members[:size], by_values.get(rest), scorer, most)
-            if union is not None:
+            # All values of an attribute together are only a longer name for the pattern without it.
+            if union is not None and union.leaves not in known:
                 united.append(union)
     return united
 
@@ -278,14 +280,18 @@ def _union(members: list[_Weighed], parent: _Weighed | None, scorer: _Scorer, mo
 
 
 def _descend(ranked: list[_Weighed], scorer: _Scorer) -> list[_Weighed]:
-    """At most two steps from the winner to a deeper pattern that keeps nearly all and leaves nothing risen behind."""
-    winner = ranked[0]
+    """At most two steps from the winner to a deeper pattern that keeps nearly all and leaves nothing risen behind.
+
+    The deeper one takes the winner's place and score: it is the same answer, said more exactly.
+    """
+    winner, others = ranked[0], ranked[1:]
     for _ in range(_STEPS):
-        deeper = next((item for item in ranked[1:_TOP] if _refines(item, winner, scorer)), None)
+        deeper = next((item for item in others[: _TOP - 1] if _refines(item, winner, scorer)), None)
         if deeper is None:
             break
-        winner = deeper
-    return [winner, *(item for item in ranked if item is not winner)]
+        others = [item for item in others if item is not deeper]
+        winner = deeper._replace(pattern=msgspec.structs.replace(deeper.pattern, score=winner.pattern.score))
+    return [winner, *others]
 
 
 def _refines(item: _Weighed, winner: _Weighed, scorer: _Scorer) -> bool:

@@ -57,6 +57,8 @@ class BeforeAndNow:
             longer = window.sums(*long_before, by=ATTRIBUTES, where=forwarded, minutes=True)
             if sum(tally.requests for tally in longer.values()) > sum(tally.requests for tally in earlier.values()):
                 self.before, earlier = long_before, longer
+        if window.started_at is not None:
+            self.before = (max(self.before[0], min(self.before[1], float(window.started_at))), self.before[1])
         self.rows: dict[tuple[str, ...], Row] = {}
         for group in sorted(current.keys() | earlier.keys(), key=str):
             self._add(_clean(group), current.get(group, Tally()), earlier.get(group, Tally()))

@@ -17,7 +17,7 @@ from gateway.diagnose import hypotheses as hypotheses_
 from gateway.diagnose.attribution import Leaf, Pattern, attribute
 from gateway.diagnose.before_and_now import ATTRIBUTES, BeforeAndNow, Row
 from gateway.diagnose.redaction import quoted
-from gateway.diagnose.topology import Blame, blame
+from gateway.diagnose.topology import ANOMALOUS_Z, Blame, blame
 from gateway.domain.diagnosis import Evidence, Hypothesis
 from gateway.domain.histogram import above, quantile
 from gateway.domain.incident import Change, Incident, Place, Signal
@@ -39,6 +39,7 @@ _ENDINGS = {
 }
 _MOST_TENANTS = 5
 _MOST_ENDINGS = 3
+_STRAY = 1  # bad requests that make nobody a victim
 
 
 class _Facts:
@@ -73,12 +74,14 @@ def gather(
         return tuple(facts.items), ()
     latency = incident.signal is Signal.LATENCY
     verb = "are slow" if latency else "fail"
-    blames = blame(spans.loads(latency=latency), topology, latency=latency)
+    blames = tuple(one for one in blame(spans.loads(latency=latency), topology, latency=latency) if one.z > ANOMALOUS_Z)
     victims = frozenset(one.upstream for one in blames if one.victim)
     patterns = _patterns(spans, victims, latency=latency)
     standing = hypotheses_.from_patterns(patterns, topology, verb)
     suspect = _suspect(standing, incident.place)
     cited = _Cited(facts, spans, topology, suspect, latency=latency)
+    if cited.siblings_well():
+        standing = hypotheses_.without_whole(standing, suspect.upstream)
     shared = [cited.series(), cited.endings(), cited.comparison()]
     shared.extend(_attribution(facts, pattern, verb) for pattern in patterns[:1])
     healthy = cited.healthy_callees(blames)
@@ -150,7 +153,7 @@ class _Cited:
         if row is None or not row.now.requests:
             return ""
         begun, until = _clock(self._spans.since), _clock(self._spans.until)
-        earlier = f"in the {(self._spans.before[1] - self._spans.before[0]) / 60:.0f} min before"
+        earlier = f"in the {_ago(self._spans.before[1] - self._spans.before[0])} before"
         values: dict[str, float | int | str] = {
             "requests": row.now.requests,
             "errors": row.now.errors,
@@ -172,7 +175,9 @@ class _Cited:
         return self._facts.add("series", statement, values, self._link(Place(upstream=self._upstream)))
 
     def endings(self) -> str:
-        """How the suspect's requests fail."""
+        """How the suspect's requests fail; of no interest where they are slow."""
+        if self._latency:
+            return ""
         found: dict[tuple[int, str], int] = {}
         for (upstream, target, status, error), count in self._spans.endings.items():
             if upstream == self._upstream and self._suspect.target in {"", target}:
@@ -206,15 +211,18 @@ class _Cited:
         statement = f"{word} requests per target of {self._upstream}: {'; '.join(parts)}."
         return self._facts.add("comparison", statement, values, self._link(Place(upstream=self._upstream)))
 
-    def ruled_out(self) -> list[Hypothesis]:
-        """Siblings that are well, so that the service as a whole is not the cause."""
-        if not self._suspect.target:
-            return []
-        well = [
+    def siblings_well(self) -> list[tuple[str, Row]]:
+        """The suspect target's siblings, if all of them that have traffic are well; else none."""
+        others = [
             (name, row)
             for name, row in self._siblings().items()
-            if name != self._suspect.target and row.now.requests and self._well(row)
+            if self._suspect.target and name != self._suspect.target and row.now.requests
         ]
+        return others if all(self._well(row) for _, row in others) else []
+
+    def ruled_out(self) -> list[Hypothesis]:
+        """The service as a whole, when the suspect's siblings are well."""
+        well = self.siblings_well()
         if not well:
             return []
         bad, requests = sum(self._bad(row)[0] for _, row in well), sum(row.now.requests for _, row in well)
@@ -239,7 +247,7 @@ class _Cited:
     def healthy_callees(self, blames: Sequence[Blame]) -> list[Hypothesis]:
         """What the suspect calls and what is well."""
         found = []
-        anomalous = {one.upstream for one in blames if one.z > 3}  # noqa: PLR2004 - three standard deviations
+        anomalous = {one.upstream for one in blames}
         for callee in self._topology.depends_on.get(self._upstream, ()):
             row = self._spans.by("upstream").get((callee,))
             if callee in anomalous or row is None or not row.now.requests:
@@ -281,7 +289,16 @@ class _Cited:
         self._hurt_of("tenant", tenants)
 
     def _hurt_of(self, what: str, sums: dict[str, list[int]]) -> None:
-        hurt = sorted(((bad, total, name) for name, (bad, total) in sums.items() if bad and name), reverse=True)
+        worst = max((bad / total for bad, total in sums.values() if total), default=0.0)
+        # Every service has a stray failure now and then: only what is hurt a tenth as much as the worst is named.
+        hurt = sorted(
+            (
+                (bad, total, name)
+                for name, (bad, total) in sums.items()
+                if name and bad > _STRAY and bad > 0.1 * worst * total
+            ),
+            reverse=True,
+        )
         if not hurt:
             return
         parts, values = [], dict[str, float | int | str]()
@@ -303,13 +320,15 @@ class _Cited:
 
 
 def _attribution(facts: _Facts, pattern: Pattern, verb: str) -> str:
-    named = " and ".join(f"{name} {quoted(value) if name == 'tenant' else value}" for name, value in pattern.values)
+    values: dict[str, float | int | str] = dict(hypotheses_.simplest(pattern))
+    named = " and ".join(
+        f"{name} {quoted(str(value)) if name == 'tenant' else value}" for name, value in values.items()
+    )
     happened = "failed" if verb == "fail" else "were slow"
     statement = (
         f"Requests with {named} hold {_percent(pattern.coverage)} of what is unusual: "
         f"{pattern.bad:.0f} of {pattern.total:.0f} {happened}, {pattern.expected:.1f} expected."
     )
-    values: dict[str, float | int | str] = dict(pattern.values)
     values |= {
         "bad": round(pattern.bad),
         "total": round(pattern.total),

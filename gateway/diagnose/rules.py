@@ -52,7 +52,7 @@ def report(
     return Report(
         source="rules",
         title=leading.statement if leading is not None and sure else incident.title,
-        summary=_summary(incident, ordered, cause, score),
+        summary=_summary(incident, ordered, leading if sure else None, score),
         root_cause=cause,
         inconclusive=not sure,
         confidence=confidence_of(score),
@@ -77,17 +77,14 @@ def _cause(leading: Hypothesis, evidence: Sequence[Evidence]) -> str:
     return f"{leading.statement}.{beside}"
 
 
-def _summary(incident: Incident, evidence: Sequence[Evidence], cause: str, score: float) -> str:
+def _summary(incident: Incident, evidence: Sequence[Evidence], leading: Hypothesis | None, score: float) -> str:
     began = datetime.fromtimestamp(incident.onset, UTC).strftime("%H:%M:%S UTC")
-    what = _first(evidence, "series")
-    parts = [f"Since {began}: {_lowered(incident.title)}."]
-    if cause:
-        parts.append(f"Most likely cause: {_lowered(cause)} Confidence {confidence_of(score)} ({score:.2f}).")
+    if leading is not None:
+        parts = [f"{leading.statement} since {began} (confidence {confidence_of(score)}, {score:.2f})."]
     else:
-        parts.append("The cause is not clear: no explanation stands out from the others.")
-    if what is not None:
-        parts.append(what.statement)
-    parts += [one.statement for one in evidence if one.kind == "blast_radius"]
+        parts = [f"{incident.title} since {began}. The cause is not clear: no explanation stands out from the others."]
+    for kind in ("series", "change", "blast_radius"):
+        parts += [one.statement for one in evidence if one.kind == kind]
     return " ".join(parts)
 
 
@@ -129,8 +126,10 @@ def _steps(incident: Incident, leading: Hypothesis | None, evidence: Sequence[Ev
             f"Take {leading.target} out of rotation; the other targets of {leading.upstream} carry its share.",
             f"On {leading.target}: {look}.",
         ]
-    elif leading.tenant and not leading.upstream:
-        steps.append(f"Ask tenant {quoted(leading.tenant)} what changed in what they send.")
+    elif leading.tenant:
+        steps.append(
+            f"Ask tenant {quoted(leading.tenant)} what changed in what they send: only theirs is hurt like this."
+        )
     else:
         where = leading.upstream or leading.route or "the service"
         steps.append(f"On {where}: {look}. Every target shows it, so look at what they share.")

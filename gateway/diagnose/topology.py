@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gateway.domain.topology import Topology
 
-_ANOMALOUS_Z = 3.0
+ANOMALOUS_Z = 3.0
 _LEAST_SHARE = 0.002  # a service that never failed still has this much uncertainty
 _LEAST_CHANGE = 0.03  # of the usual mean latency counts as its spread
 _EXPLAINED = 0.5  # of the caller's excess; from there on it is a victim
@@ -64,14 +64,14 @@ def blame(loads: Mapping[str, Load], topology: Topology, *, latency: bool = Fals
             and callee != name
             and loads[callee].requests_before > 0
             and excess[callee] > 0
-            and z[callee] > _ANOMALOUS_Z
+            and z[callee] > ANOMALOUS_Z
         }
         own = max(0.0, excess[name] - sum(passed_on.values()))
         explained = 1 - own / excess[name]
         explained_by = sorted(passed_on, key=lambda callee: -passed_on[callee]) if explained >= _EXPLAINED else []
         novel = load.requests_before <= 0
         found.append(Blame(name, excess[name], own, z[name], tuple(explained_by), novel=novel))
-    return tuple(sorted(found, key=lambda one: one.own * (1.0 if one.z > _ANOMALOUS_Z else 0.1), reverse=True))
+    return tuple(sorted(found, key=lambda one: one.own * (1.0 if one.z > ANOMALOUS_Z else 0.1), reverse=True))
 
 
 def _excess(load: Load) -> float:
