@@ -66,6 +66,7 @@ class Revisions:
         self._clock = clock
         self._on_applied = on_applied
         self._lock = asyncio.Lock()
+        self._refused = 0  # the newest revision of another node that did not check here
         self._unrecorded: deque[ConfigRevision] = deque(maxlen=_MOST_UNRECORDED)
 
     def text(self) -> str:
@@ -138,18 +139,39 @@ class Revisions:
             await self._record()
             return len(self._unrecorded)
 
+    async def follow(self) -> bool:
+        """Put the store's newest revision in force when another node recorded it; True when this changed anything.
+
+        Call it now and then. A revision that does not check here (a variable is missing) is logged once and left.
+        """
+        async with self._lock:
+            newest = await self._newest()
+            known = max(self._publisher.snapshot.revision, self._refused)
+            if self._unrecorded or newest is None or newest.revision <= known:
+                return False
+            before = self._publisher.configuration
+            if not await self._yield_to(newest):
+                self._refused = newest.revision
+                return False
+            changes = difference.summary(before.text, newest.text)
+            _log.info("config.followed", revision=newest.revision, actor=newest.actor, changes=changes[:20])
+            if self._on_applied is not None:
+                self._on_applied(newest, changes)
+            return True
+
     def _revision(self, number: int, text: str, actor: Actor, note: str) -> ConfigRevision:
         by = f"{actor.kind} {actor.name}" if actor.kind == "user" else actor.kind
         return ConfigRevision(revision=number, at=self._clock(), actor=by, text=text, note=note[:_LONGEST_NOTE])
 
-    async def _yield_to(self, newest: ConfigRevision) -> None:
+    async def _yield_to(self, newest: ConfigRevision) -> bool:
         try:
             configuration = await asyncio.to_thread(checking.load, newest.text, self._source, self._settings)
         except ConfigError as error:
             # Good when it was applied, not here and now (a variable is missing): the file is better than nothing.
             _log.error("config.newest_refused", revision=newest.revision, problems=list(error.problems))
-            return
+            return False
         self._publisher.set_document(configuration, newest.revision)
+        return True
 
     async def _stored(self, limit: int) -> Sequence[ConfigRevision]:
         try:

@@ -192,6 +192,32 @@ async def test_a_change_that_needs_a_restart_is_said(tmp_path):
     assert [entry["keys"] for entry in logged if entry["event"] == "config.restart_needed"] == [["server.port"]]
 
 
+@pytest.mark.anyio
+async def test_a_revision_of_another_node_is_followed(tmp_path):
+    control = Control(tmp_path, A, Store())
+    await control.revisions.start()
+    assert not await control.revisions.follow()
+    await control.store.add(B, "cli", "", 5.0)
+    assert await control.revisions.follow()
+    assert control.in_force() == (2, 9002)
+    assert [number for number, _ in control.applied] == [2]
+    assert not await control.revisions.follow()
+
+
+@pytest.mark.anyio
+async def test_a_revision_of_another_node_that_does_not_check_here_is_logged_once(tmp_path):
+    control = Control(tmp_path, A, Store())
+    await control.revisions.start()
+    await control.store.add("[auth.jwt]\n", "cli", "", 5.0)
+    with capture_logs() as logged:
+        assert not await control.revisions.follow()
+        assert not await control.revisions.follow()
+    assert [entry["event"] for entry in logged] == ["config.newest_refused"]
+    assert control.in_force() == (1, 9001)
+    await control.revisions.apply(C, ANA)
+    assert control.in_force() == (3, 9003)
+
+
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "sentinel.toml"

@@ -82,6 +82,13 @@ def test_every_variable_the_schema_names_by_default_stands_in_the_example_enviro
     assert sorted(named - listed) == []
 
 
+def test_every_variable_of_the_compose_file_stands_in_the_example_environment():
+    example = (ROOT / ".env.prod.example").read_text()
+    wanted = set(re.findall(r"(?<!\$)\$\{([A-Z_0-9]+)", (ROOT / "docker-compose.prod.yml").read_text()))
+    assert wanted
+    assert sorted(wanted - set(re.findall(r"^#?([A-Z][A-Z_0-9]+)=", example, re.MULTILINE))) == []
+
+
 def test_the_example_environment_holds_no_secret():
     example = (ROOT / ".env.prod.example").read_text()
     values = dict(re.findall(r"^([A-Z][A-Z_0-9]+)=(.*)$", example, re.MULTILINE))
