@@ -12,7 +12,7 @@ from gateway.config import compile as compiling
 from gateway.config import reading
 from gateway.config.document import Document
 from gateway.config.findings import Finding
-from gateway.config.rules import access, operations, service, traffic
+from gateway.config.rules import access, operations, routes, service, upstreams
 from gateway.config.rules.context import Context
 from gateway.errors import ConfigError
 from gateway.settings import Settings
@@ -72,7 +72,8 @@ def check_text(text: str, source: str, settings: Settings, *, folder: Path | Non
     context = Context(read, settings, folder or Path.cwd())
     public_key = ""
     if read.is_toml:
-        traffic.judge(context)
+        upstreams.judge(context)
+        routes.judge(context)
         service.judge(context)
         public_key = access.judge(context)
         operations.judge(context)

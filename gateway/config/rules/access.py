@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.config.notation import did_you_mean
-from gateway.config.rules import traffic
+from gateway.config.rules import routes
 
 if TYPE_CHECKING:
     from gateway.config.document import Jwt
@@ -82,7 +82,7 @@ def _plans(context: Context) -> None:
     plans, tenants = context.document.plans, context.document.tenants
     for name, plan in plans.items():
         context.name(("plans", name), name, "a plan")
-        traffic.limits(context, ("plans", name, "limit"), plan.limit)
+        routes.limits(context, ("plans", name, "limit"), plan.limit)
     written = context.reading.raw.get("plans", {})
     for name, tenant in tenants.items():
         if not name or len(name) > _LONGEST_TENANT or not name.isprintable():

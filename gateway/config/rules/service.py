@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.config.notation import NotationError, bind_address, host_name
-from gateway.config.rules.traffic import path_problem
+from gateway.config.rules.routes import path_problem
 
 if TYPE_CHECKING:
     from gateway.config.document import RouteEntry

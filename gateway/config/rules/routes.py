@@ -1,18 +1,16 @@
-"""Rules for upstreams and routes."""
+"""Rules for routes: what they match, who may pass, how many, and that no two take the same requests."""
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import TYPE_CHECKING
 
 from gateway.config.notation import did_you_mean, host_name, listed
+from gateway.config.rules.upstreams import known_upstreams
 from gateway.domain.routing import AuthMode, Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from gateway.config.document import RouteEntry, UpstreamEntry
+    from gateway.config.document import RouteEntry
     from gateway.config.notation import LimitRule
     from gateway.config.positions import Path
     from gateway.config.rules.context import Context
@@ -27,18 +25,13 @@ METHODS = frozenset(_METHOD_TABLE.split())
 _PATH = re.compile(r"/[!-~]*")
 _ENCODED = re.compile(r"%(.{0,2})")
 _SCOPE_TOKEN = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 section 3.3
-_SHORTEST_PROBE_S = 0.1
 
 
 def judge(context: Context) -> None:
-    """Judge upstreams, then routes."""
-    upstreams, routes = context.document.upstreams, context.document.routes
-    context.unique(((_at(context, entry, "name"), entry.name) for entry in upstreams), "upstream")
+    """Judge every [[routes]]."""
+    routes = context.document.routes
     context.unique(((_at(context, entry, "name"), entry.name) for entry in routes), "route")
-    known = _known_upstreams(context)
-    for upstream in upstreams:
-        _upstream(context, upstream, known)
-    _cycles(context)
+    known = known_upstreams(context)
     for route in routes:
         _route(context, route, known)
     _overlaps(context)
@@ -48,97 +41,8 @@ def judge(context: Context) -> None:
         )
 
 
-def _at(context: Context, entry: UpstreamEntry | RouteEntry, *keys: str | int) -> Path:
+def _at(context: Context, entry: RouteEntry, *keys: str | int) -> Path:
     return (*context.path(entry), *keys)
-
-
-def _known_upstreams(context: Context) -> set[str] | None:
-    """Names as written, also of entries that were refused for another reason; None where some could not be read."""
-    entries = context.reading.raw.get("upstreams", [])
-    if not isinstance(entries, list):
-        return None
-    names = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
-    known = {name for name in names if isinstance(name, str)}
-    return known if all(isinstance(name, str) for name in names) else None
-
-
-def _upstream(context: Context, upstream: UpstreamEntry, known: set[str] | None) -> None:
-    report = context.report
-    context.name(_at(context, upstream, "name"), upstream.name, "an upstream")
-    if not upstream.targets and report.sound(_at(context, upstream, "targets")):
-        report.at_value(
-            _at(context, upstream, "targets"),
-            f'upstream "{upstream.name}" has no target',
-            'write targets = ["http://HOST:PORT"]',
-        )
-    _targets(context, upstream)
-    for index, name in enumerate(upstream.depends_on):
-        where = _at(context, upstream, "depends_on", index)
-        if name == upstream.name:
-            report.at_value(where, f'upstream "{name}" depends on itself', "leave it out")
-        elif known is not None and name not in known:
-            report.at_value(where, f'unknown upstream "{name}"', did_you_mean(name, known))
-    if upstream.health is not None:
-        where = _at(context, upstream, "health")
-        if not _PATH.fullmatch(upstream.health.path):
-            found = upstream.health.path
-            report.at_value((*where, "path"), f'"{found}" is not a path', f'write "/{found.lstrip("/")}"')
-        if upstream.health.interval_s < _SHORTEST_PROBE_S:
-            report.at_value((*where, "interval"), "probes closer than 100ms apart are load, not a check")
-
-
-def _targets(context: Context, upstream: UpstreamEntry) -> None:
-    server = context.document.server
-    seen: set[str] = set()
-    for target in upstream.targets:
-        name, path = target.url.name, context.path(target)
-        if name in seen:
-            context.report.at_value(
-                path, f'target "{name}" stands twice in upstream "{upstream.name}"', "give it a weight instead"
-            )
-        seen.add(name)
-        if target.url.port == server.port and (target.url.host == server.host or _loopback(target.url.host)):
-            context.report.at_value(
-                path, f'target "{name}" is this gateway itself: requests would go round for ever', "name the service"
-            )
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _cycles(context: Context) -> None:
-    """Services that call each other in a ring exist; locating a cause then works less well, so it is a warning."""
-    calls: Mapping[str, tuple[str, ...]] = {entry.name: entry.depends_on for entry in context.document.upstreams}
-    told: set[str] = set()
-    for upstream in context.document.upstreams:
-        ring = _ring(upstream.name, calls)
-        if ring and not told & set(ring):
-            told |= set(ring)
-            context.report.at_value(
-                _at(context, upstream, "depends_on"),
-                f"these upstreams call each other in a ring: {' → '.join((*ring, ring[0]))}",
-                "causes among them cannot be told apart by who calls whom",
-                warning=True,
-            )
-
-
-def _ring(start: str, calls: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """A way from ``start`` back to it, or nothing. A service that names itself is an error of its own."""
-    ways: list[tuple[str, ...]] = [(start,)]
-    seen: set[str] = set()
-    while ways:
-        way = ways.pop(0)
-        for name in calls.get(way[-1], ()):
-            if name == start and len(way) > 1:
-                return way
-            if name not in seen and name != way[-1]:
-                seen.add(name)
-                ways.append((*way, name))
-    return ()
 
 
 def _route(context: Context, route: RouteEntry, known: set[str] | None) -> None:
