@@ -1,0 +1,231 @@
+"""Reads one answer after another from the bytes of an upstream connection, and passes them to the sink.
+
+The head of an answer and chunked bodies go through llhttp (httptools). A body with a Content-Length that does not fit
+into the first read, and one that lasts until the connection closes, bypass it: the bytes go on as they were read.
+
+The parser's callbacks only note what happened. :attr:`AnswerReader.phase` is looked at when the parser has returned:
+a connection that were freed from within a callback would take the bytes left in the same read for the next client's
+answer. No I/O happens here.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import httptools
+
+from gateway import logs
+from gateway.proxy.headers import BadAnswerError, answer_head
+
+if TYPE_CHECKING:
+    from gateway.domain.forwarding import Headers, Sink
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_HEADERS = 256  # fields of one head; real answers have a few dozen
+MAX_INTERIM = 8  # 1xx answers before the final one; real servers send one or two
+MAX_SILENT_BYTES = 64 * 1024  # chunk extensions and trailers in a row without a byte of body
+
+_SWITCHING, _FIRST_FINAL, _LAST = 101, 200, 599
+_FIRST = 100
+_BODILESS = frozenset({204, 304})
+_HEAD_TOO_LARGE = "the head of the answer is larger than 64 KiB"
+_UNASKED_UPGRADE = "answered 101, but no upgrade was asked for"
+
+_log = logs.get("proxy")
+
+
+class Phase(IntEnum):
+    """Where an answer stands; the order is the order of time."""
+
+    IDLE = 0  # no answer is due
+    HEAD = 1
+    BODY = 2
+    WHOLE = 3
+    BROKEN = 4
+
+
+class AnswerReader:
+    """The reading side of one connection.
+
+    Attributes:
+        phase: where the answer stands.
+        untouched: whether not one byte of it has arrived.
+        problem: with BROKEN, what the upstream did wrong; empty when the mistake was our own.
+    """
+
+    def __init__(self) -> None:
+        self._parser: httptools.HttpResponseParser | None = None
+        self._sink: Sink
+        self._head_only = False
+        self.phase = Phase.IDLE
+        self._forget()
+
+    def _forget(self) -> None:
+        self.problem = ""
+        self._fields: Headers = []
+        self._head_bytes = 0
+        self._interim = 0
+        self._silent = 0
+        self._remaining = -1  # bytes of body still to come; -1 while the parser or the closing decides
+        self._until_close = False
+        self._keep_alive = False
+        self._surplus = False  # bytes came after the end of the answer
+
+    def expect(self, sink: Sink, *, head_only: bool) -> None:
+        """Wait for the answer to a request that is being sent; ``head_only`` when its method is HEAD."""
+        self._forget()
+        self._sink = sink
+        self._head_only = head_only
+        self.phase = Phase.HEAD
+
+    def stop(self) -> None:
+        """Nothing more goes to the sink, not even from a read that is under way."""
+        self.phase = Phase.IDLE
+
+    @property
+    def untouched(self) -> bool:
+        """Whether an answer is due and not one byte of it has arrived."""
+        return self.phase is Phase.HEAD and self._head_bytes == 0
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the connection may carry another answer after this one."""
+        return self._keep_alive and not self._surplus
+
+    def feed(self, data: bytes) -> Phase:
+        """Read some bytes; where the answer stands after them."""
+        if self.phase is Phase.HEAD:
+            self._head_bytes += len(data)
+            self._parse(data)
+            # Also stops one endless field, which the parser would gather up without limit.
+            self._limit(Phase.HEAD, self._head_bytes, MAX_HEAD_BYTES, _HEAD_TOO_LARGE)
+        elif self._parser is not None:
+            self._silent += len(data)
+            self._parse(data)
+            self._limit(
+                Phase.BODY, self._silent, MAX_SILENT_BYTES, "64 KiB of chunk extensions or trailers without any body"
+            )
+        else:
+            self._pass_on(data)
+        return self.phase
+
+    def closed(self) -> Phase:
+        """The upstream closed its side: the regular end of a body that lasts until then."""
+        if self.phase is Phase.BODY and self._until_close:
+            self.phase = Phase.WHOLE
+        return self.phase
+
+    # --- what the parser calls ---
+
+    def on_message_begin(self) -> None:
+        """First byte of a message; after the answer's end it is a byte too many."""
+        if self.phase >= Phase.WHOLE:
+            self._surplus = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One field of the head; trailers are dropped: nobody said they may be merged (RFC 9110 §6.5.1)."""
+        if self.phase is Phase.HEAD:
+            self._fields.append((name, value))
+            if len(self._fields) > MAX_HEADERS:
+                self._break(f"more than {MAX_HEADERS} headers in the answer")
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        parser = self._parser
+        if self.phase is not Phase.HEAD or parser is None:
+            return
+        status = parser.get_status_code()
+        if status < _FIRST_FINAL or status > _LAST:
+            self._interim_head(status)
+            return
+        # More may have been read than the head; only then is it worth adding up.
+        if self._head_bytes > MAX_HEAD_BYTES and sum(len(n) + len(v) for n, v in self._fields) > MAX_HEAD_BYTES:
+            self._break(_HEAD_TOO_LARGE)
+            return
+        try:
+            head = answer_head(self._fields, status)
+        except BadAnswerError as error:
+            self._break(str(error))
+            return
+        self.phase = Phase.BODY
+        # The parser cannot know of HEAD: it takes an answer without a length for one that ends with the connection.
+        # With chunked, servers that send a body all the same cannot be told from those that do not.
+        if self._head_only:
+            self._keep_alive = not (head.close or head.chunked) and parser.get_http_version() == "1.1"
+        else:
+            self._keep_alive = parser.should_keep_alive()
+            if status not in _BODILESS and not head.chunked:
+                self._remaining = head.length
+                self._until_close = head.length < 0
+        self._sink.head(status, head.headers)
+
+    def on_body(self, chunk: bytes) -> None:
+        """Some bytes of the body."""
+        if self.phase is not Phase.BODY:
+            return
+        if self._head_only:
+            self._surplus = True  # an answer to HEAD has no body, whatever follows
+            return
+        self._silent = 0
+        if self._remaining > 0:
+            self._remaining -= len(chunk)
+        self._sink.body(chunk)
+
+    def on_message_complete(self) -> None:
+        """The answer is whole; an interim one is not meant."""
+        if self.phase is Phase.BODY:
+            self.phase = Phase.WHOLE
+
+    # --- the inside ---
+
+    def _parse(self, data: bytes) -> None:
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = httptools.HttpResponseParser(self)
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._break(_UNASKED_UPGRADE)
+        except httptools.HttpParserCallbackError as error:
+            # Our own mistake or the sink's, not the upstream's: say so, or it would be taken for a bad answer.
+            _log.error("proxy.callback_failed", exc_info=error.__context__)
+            self.phase, self.problem = Phase.BROKEN, ""
+        except httptools.HttpParserError as error:
+            if self.phase is Phase.WHOLE:
+                self._surplus = True
+            else:
+                self._break(f"broke the protocol: {error}")
+        if self.phase is Phase.BODY and (self._head_only or self._remaining > 0 or self._until_close):
+            self._parser = None  # HEAD: it waits for a body that will not come; else the bytes bypass it from here
+            if self._head_only:
+                self.phase = Phase.WHOLE
+
+    def _interim_head(self, status: int) -> None:
+        self._fields = []
+        self._interim += 1
+        if status == _SWITCHING:
+            self._break(_UNASKED_UPGRADE)
+        elif status < _FIRST or status > _LAST:
+            self._break(f"answered with the status {status}")
+        elif self._interim > MAX_INTERIM:
+            self._break(f"more than {MAX_INTERIM} interim answers")
+
+    def _pass_on(self, data: bytes) -> None:
+        if self._remaining < 0:
+            self._sink.body(data)
+            return
+        if len(data) > self._remaining:
+            data, self._surplus = data[: self._remaining], True
+        self._remaining -= len(data)
+        self._sink.body(data)
+        if self._remaining == 0 and self.phase is Phase.BODY:  # the sink may have stopped us
+            self.phase = Phase.WHOLE
+
+    def _limit(self, phase: Phase, size: int, most: int, problem: str) -> None:
+        if size > most and self.phase is phase:
+            self._break(problem)
+
+    def _break(self, problem: str) -> None:
+        if Phase.IDLE < self.phase < Phase.BROKEN:
+            self.phase, self.problem = Phase.BROKEN, problem
