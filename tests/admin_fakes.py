@@ -40,7 +40,7 @@ from gateway.domain.routing import (
 )
 from gateway.domain.traffic import BucketKey, ErrorKind, RequestRecord, SeriesKey, Tally
 from gateway.domain.window import Window
-from gateway.errors import ConfigError, ConflictError, NotFoundError
+from gateway.errors import ConfigError, ConflictError, InvalidInputError, NotFoundError
 from gateway.identity.passwords import Passwords
 
 if TYPE_CHECKING:
@@ -473,6 +473,8 @@ def some_incidents(now: float = NOW) -> list[Incident]:
 
 
 def _page(items: Sequence[object], limit: int, cursor: str) -> Page:
+    if cursor and not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 10):
+        raise InvalidInputError("this cursor is not one of ours", field="cursor")
     start = int(cursor) if cursor else 0
     end = start + limit
     return Page(items=tuple(items[start:end]), next=str(end) if end < len(items) else None)

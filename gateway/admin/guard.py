@@ -97,6 +97,7 @@ class _Exchange:
 
     async def answer(self, response: ASGIApp) -> None:
         """Answer in place of the application; cut the connection if it had already begun to."""
+        self.timer = None  # it is over, and a timer that is over cannot be put off
         if self.started:
             raise ConnectionAbortedError
         await response(self.scope, self._receive, self.send)

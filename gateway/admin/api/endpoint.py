@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from gateway.admin import audited, problems, tenancy
 from gateway.domain.audit import AuditEntry
-from gateway.errors import InvalidInputError
+from gateway.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -53,8 +53,11 @@ class Call:
     detail: dict[str, str] = field(default_factory=dict)
 
     def path(self, name: str) -> str:
-        """A parameter of the path."""
-        return str(self.request.path_params[name])
+        """A parameter of the path. Raises NotFoundError for what can be no id of ours."""
+        value = str(self.request.path_params[name])
+        if len(value) > _LONGEST_PARAMETER or not value.isprintable():
+            raise NotFoundError("there is nothing with this id")
+        return value
 
 
 Handler = Callable[[Api, Call], Awaitable[Any]]
@@ -146,14 +149,15 @@ async def _audit(api: Api, call: Call, verb: str) -> None:
 
 def _read_query(request: Request, shape: type[msgspec.Struct] | None) -> msgspec.Struct | None:
     """The query as the struct says; unknown and repeated parameters are refused, so that a typing error is seen."""
+    known = shape.__struct_encode_fields__ if shape is not None else ()
     given: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name in given:
             raise InvalidInputError(f"the parameter {name[:60]} stands twice", field=name[:60])
         if len(value) > _LONGEST_PARAMETER or "\x00" in value:
             raise InvalidInputError(f"longer than {_LONGEST_PARAMETER} characters, or with NUL in it", field=name[:60])
-        if value:  # an empty field of a form means "any"
-            given[name] = value
+        given[name] = value
+    given = {name: value for name, value in given.items() if value or name not in known}  # an empty field means "any"
     if shape is None:
         if given:
             first = next(iter(given))[:60]

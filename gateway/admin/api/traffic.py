@@ -128,8 +128,9 @@ async def list_buckets(api: Api, call: Call) -> Listing[Point]:
 
 async def list_routes(api: Api, call: Call) -> Listing[RouteShape]:
     """The routes in force, in order of the configuration, with their last minute."""
-    snapshot = api.ports.snapshot()
-    sums = numbers.by_route(api.ports.window, api.ports.clock(), where=tenancy.own_series(actor_of(api, call)))
+    snapshot, actor = api.ports.snapshot(), actor_of(api, call)
+    sums = numbers.by_route(api.ports.window, api.ports.clock(), where=tenancy.own_series(actor))
+    incidents = {} if actor.tenant else snapshot.open_incidents  # they may be the operator's or another tenant's
     return Listing(
         items=tuple(
             RouteShape(
@@ -143,7 +144,7 @@ async def list_routes(api: Api, call: Call) -> Listing[RouteShape]:
                 scopes=tuple(sorted(route.scopes)),
                 limits=route.limits,
                 limit_unavailable=route.limit_unavailable,
-                incident=snapshot.open_incidents.get(route.name, ""),
+                incident=incidents.get(route.name, ""),
                 last_minute=numbers.numbers(sums.get(route.name, Tally()), numbers.LAST_S),
             )
             for route in snapshot.routes
@@ -181,6 +182,8 @@ def _span(asked: BucketQuery, now: float) -> tuple[int, int]:
     """Whole minutes of the span asked for. Raises InvalidInputError."""
     end = int(seconds_of(asked.to, default=now - now % _MINUTE_S)) // _MINUTE_S * _MINUTE_S
     start = int(seconds_of(asked.from_, default=end - 3600.0)) // _MINUTE_S * _MINUTE_S
+    if start < 0:
+        raise InvalidInputError("there is nothing before 1970", field="from")
     if start >= end:
         raise InvalidInputError("the span is empty: from must be before to", field="from")
     if end - start > LONGEST_SPAN_S:
