@@ -35,8 +35,9 @@ class ErrorKind(StrEnum):
 
 
 class RequestRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One finished request; text and numbers only, so the garbage collector need not look at it. Text fields that come from the caller are hostile: escape, redact or template them.
+    """One finished request. Text fields that come from the caller are hostile: escape, redact or template them.
 
+    It holds text and numbers only, so the garbage collector need not look at it.
     Durations are microseconds and split the whole (the latency ledger): ``wait`` before the steps began, ``auth``,
     ``limit``, ``connect`` to the target, ``upstream`` until its first byte, ``stream`` until the last byte went on.
     """

@@ -42,7 +42,7 @@ CONNECT_S = 5.0
 STATEMENT_S = 30.0  # a database this slow is as good as away: shipping goes on from the spool
 BUSY_MS = 5_000
 CACHE_KIB = 16_384  # keeps the inner pages of the request ids' index in memory, where rows land at random
-CHECKPOINT_PAGES = 8_000  # 32 MiB of log between checkpoints: the same index pages are then written back once, not often
+CHECKPOINT_PAGES = 8_000  # 32 MiB of log between checkpoints: an index page is then written back once, not often
 POOL = 5
 _WRITES = "sentinel_writes"
 
