@@ -18,7 +18,7 @@ import msgspec
 
 from gateway.errors import DeliveryError
 from gateway.notify.addresses import refusal
-from gateway.notify.message import plain
+from gateway.notify.wording import plain
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -6,21 +6,18 @@ Texts are built from our own templates, names out of the configuration and numbe
 
 from __future__ import annotations
 
-import unicodedata
-from datetime import UTC, datetime
 from enum import StrEnum
 
 import msgspec
 
 from gateway.domain.incident import Incident, IncidentState, Severity
 from gateway.domain.plan import Action, ActionState
+from gateway.notify.wording import clock_time, duration, plain
 
 SCHEMA_VERSION = 1
 _TITLE_LENGTH = 150
 _LINE_LENGTH = 1000
 _MOST_LINES = 20
-_MINUTE_S = 60
-_HOUR_S = 3600
 
 
 class What(StrEnum):
@@ -73,7 +70,7 @@ def of_incident(incident: Incident, what: What, now: float, *, base_url: str = "
     """
     lines, numbering = {
         What.RAISED: (_raised(incident), incident.severity.value),
-        What.DIAGNOSED: (_diagnosed(incident), str(round(incident.diagnosis.at)) if incident.diagnosis else "0"),
+        What.DIAGNOSED: (_diagnosed(incident), _diagnosis_number(incident)),
         What.CLOSED: (_closed(incident, now), "1"),
     }.get(what, (_opened(incident), "1"))
     heads = {What.RAISED: "Worse: ", What.DIAGNOSED: "Diagnosed: ", What.CLOSED: "Closed: "}
@@ -107,34 +104,6 @@ def trial_message(now: float, *, severity: Severity = Severity.P4) -> Message:
         title="Test from SentinelStack",
         lines=("If you can read this, notifications arrive here. Nothing is wrong.",),
     )
-
-
-def plain(text: str, limit: int) -> str:
-    """The text on one line, without control and direction characters, cut to ``limit`` with an ellipsis."""
-    kept = "".join(
-        " " if unicodedata.category(char) in {"Cc", "Zl", "Zp"} else char
-        for char in text[: limit * 4]
-        if unicodedata.category(char) not in {"Cf", "Cs", "Co", "Cn"}
-    )
-    words = " ".join(kept.split())
-    return words if len(words) <= limit else words[: limit - 1].rstrip() + "…"
-
-
-def duration(seconds: float) -> str:
-    """Such as ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
-    whole = max(0, round(seconds))
-    if whole < _MINUTE_S:
-        return f"{whole} s"
-    if whole < _HOUR_S:
-        minutes, rest = divmod(whole, _MINUTE_S)
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, rest = divmod(whole // _MINUTE_S, 60)
-    return f"{hours} h {rest} min" if rest else f"{hours} h"
-
-
-def clock_time(at: float) -> str:
-    """Such as ``03:12:45 UTC``."""
-    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S UTC")
 
 
 def _message(
@@ -193,6 +162,12 @@ def _diagnosed(incident: Incident) -> tuple[str, ...]:
     steps = tuple(f"{number}. {step}" for number, step in enumerate(report.steps[:5], 1))
     fallback = f"Written without a model: {report.fallback_reason}" if report.fallback_reason else ""
     return (report.summary, cause, sure, affected, *steps, fallback)
+
+
+def _diagnosis_number(incident: Incident) -> str:
+    # A model's report on the same findings is news of its own.
+    known = incident.diagnosis
+    return f"{known.at:.0f}.{known.report.source}" if known else "0"
 
 
 def _closed(incident: Incident, now: float) -> tuple[str, ...]:

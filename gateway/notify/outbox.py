@@ -16,6 +16,7 @@ import msgspec
 from gateway import logs
 from gateway.domain.outbox import OutboxEntry
 from gateway.errors import DeliveryError, StoreUnavailableError
+from gateway.notify.held import HeldMessages
 from gateway.notify.message import Message
 from gateway.notify.routing import recipients
 
@@ -33,7 +34,6 @@ _FIRST_PAUSE_S = 5.0
 _LONGEST_PAUSE_S = 900.0
 # Longer than any delivery may take (channels stop after ten seconds), so a lease never ends under a living sender.
 LEASE_S = 60.0
-_MOST_HELD = 1_000
 _MOST_SEEN = 10_000
 _ERROR_LENGTH = 500
 
@@ -78,15 +78,6 @@ class OutboxStore(Protocol):
         ...
 
 
-class _Held(msgspec.Struct):
-    """A message the store has not taken yet."""
-
-    entry: OutboxEntry
-    next_at: float
-    sent: bool = False
-    over: bool = False  # given up
-
-
 class Outbox:
     """Posts messages to the channels they are for, and sees to it that they arrive.
 
@@ -120,10 +111,14 @@ class Outbox:
         self._concurrency = concurrency
         self._wake = asyncio.Event()
         self._stopping = False
-        self._held: dict[str, _Held] = {}
+        self._held = HeldMessages()
         self._seen: dict[str, None] = {}  # keys posted by this process, oldest first
         self._unmarked: dict[str, OutboxEntry] = {}  # delivered, but the store does not know yet
-        self.dropped = 0  # messages lost because the store was away and memory full
+
+    @property
+    def dropped(self) -> int:
+        """Messages lost since the start, because the store was away and memory full."""
+        return self._held.dropped
 
     async def post(self, message: Message) -> int:
         """Keep the message for every channel it is for; how many were new. Never raises for an absent store."""
@@ -189,9 +184,8 @@ class Outbox:
         if not message.incident_id:
             return frozenset()
         prefix = f"incident:{message.incident_id}:"
-        held = frozenset(one.entry.channel for key, one in self._held.items() if key.startswith(prefix))
         try:
-            return held | await self._store.told(prefix)
+            return self._held.told(prefix) | await self._store.told(prefix)
         except StoreUnavailableError:
             return None
 
@@ -202,39 +196,27 @@ class Outbox:
         try:
             new = await self._store.enqueue(key, channel, payload, now)
         except StoreUnavailableError:
-            new = self._hold(OutboxEntry(key, key, channel, payload, now, 0), now)
+            new = self._held.add(OutboxEntry(key, key, channel, payload, now, 0), now)
         self._seen[key] = None
         while len(self._seen) > _MOST_SEEN:
             del self._seen[next(iter(self._seen))]
         return new
 
-    def _hold(self, entry: OutboxEntry, now: float) -> bool:
-        if len(self._held) >= _MOST_HELD:
-            # What was sent already is only remembered; losing that is the smaller harm.
-            sent = next((key for key, one in self._held.items() if one.sent), None)
-            if sent is None:
-                self.dropped += 1
-                _log.error("notification.dropped", channel=entry.channel, key=entry.dedup_key)
-                return False
-            del self._held[sent]
-        self._held[entry.dedup_key] = _Held(entry=entry, next_at=now)
-        return True
-
     async def _carry_over(self, now: float) -> None:
         for entry in tuple(self._unmarked.values()):
             await self._store.delivered(entry.id, now)
             self._unmarked.pop(entry.id, None)
-        for key, held in tuple(self._held.items()):
+        for held in self._held.all():
+            key = held.entry.dedup_key
             # What was sent is entered as due only in a while, so that nobody claims it before it is marked.
             due_at = now + LEASE_S if held.sent else held.entry.created_at
             await self._store.enqueue(key, held.entry.channel, held.entry.payload, due_at)
             if held.sent:
                 await self._store.delivered_key(key, now)
-            del self._held[key]
+            self._held.forget(key)
 
     async def _deliver_held(self, now: float) -> None:
-        due = [one for one in self._held.values() if not (one.sent or one.over) and one.next_at <= now]
-        for held in due:
+        for held in self._held.due(now):
             held.entry = msgspec.structs.replace(held.entry, attempts=held.entry.attempts + 1)
             error = await self._deliver(held.entry)
             if error is None:

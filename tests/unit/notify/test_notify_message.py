@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from gateway.domain.incident import IncidentState, Severity
 from gateway.domain.plan import ActionState
 from gateway.domain.policy import NotifyChannel
-from gateway.notify.message import What, duration, of_action, of_incident, plain, trial_message
+from gateway.notify.message import What, of_action, of_incident, trial_message
 from gateway.notify.routing import recipients
+from gateway.notify.wording import duration, plain
 from tests.unit.notify.incidents import HELPED, NOW, action, diagnosis, executed, incident
 
 URL = "https://gateway.example/"
