@@ -11,8 +11,10 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from gateway.config import overrides
-from gateway.config.document import Document, Server
+from gateway.config.document import Document, Server, Url
 from gateway.config.findings import Finding, Report
 from gateway.config.notation import NotationError, did_you_mean, listed, nearest
 from gateway.config.positions import Path, Positions
@@ -20,8 +22,6 @@ from gateway.config.schema import Key, Many, Named, Scalar, Shape, Table, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import msgspec
 
     from gateway.settings import Settings
 
@@ -75,7 +75,19 @@ def read(text: str, source: str, variables: Mapping[str, str]) -> Reading:
     document = reader.table(shape, merged, ()) if not syntax else Document()
     if not isinstance(document, Document):  # the whole has no required key, so it is always built
         raise TypeError(f"expected a Document, got {document!r}")
+    if "url" not in _table(merged.get("store")) and document.server.run_dir:
+        document = _embedded_store(document)
     return Reading(document=document, report=report, raw=merged, is_toml=not syntax, paths=reader.paths)
+
+
+def _table(raw: Any) -> dict[str, Any]:
+    return raw if isinstance(raw, dict) else {}
+
+
+def _embedded_store(document: Document) -> Document:
+    """The database nobody named lies in the run folder, wherever that is."""
+    url = Url(f"sqlite:///{document.server.run_dir}/sentinel.db")
+    return msgspec.structs.replace(document, store=msgspec.structs.replace(document.store, url=url))
 
 
 def run_dir(config: str, settings: Settings) -> pathlib.Path:

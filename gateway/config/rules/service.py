@@ -19,7 +19,7 @@ SOCKET_NAME = "control.sock"  # the longest name of a socket in the run folder
 LONGEST_SOCKET = 107  # sun_path holds 108 bytes on Linux with its final NUL
 # What control answers on; in shared mode without a prefix no route may take these.
 RESERVED = ("/", "/dashboard", "/api/v1", "/metrics", "/docs", "/openapi.json", "/health")
-_STORE = re.compile(r"(sqlite:///.+|postgresql://.+)")
+_STORE = re.compile(r"(sqlite:///(?!:memory:).+|postgresql://.+)")
 _SLOWEST_BUDGET_S = 1.0
 
 

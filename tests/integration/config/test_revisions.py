@@ -18,6 +18,9 @@ from gateway.domain.audit import ConfigRevision
 from gateway.domain.identity import Actor
 from gateway.errors import ConfigError, ConflictError, StoreUnavailableError
 from gateway.settings import Settings
+from gateway.store import migrate
+from gateway.store.engine import open_store
+from gateway.store.revisions import Revisions as StoredRevisions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -216,6 +219,23 @@ async def test_a_revision_of_another_node_that_does_not_check_here_is_logged_onc
     assert control.in_force() == (1, 9001)
     await control.revisions.apply(C, ANA)
     assert control.in_force() == (3, 9003)
+
+
+@pytest.mark.anyio
+async def test_revisions_live_in_the_real_store(tmp_path):
+    url = f"sqlite:///{tmp_path}/sentinel.db"
+    await migrate.upgrade(url)
+    store = open_store(url)
+    try:
+        control = Control(tmp_path, A, StoredRevisions(store))
+        await control.revisions.start()
+        await control.revisions.apply(B, ANA, "more room")
+        again = Control(tmp_path, A, StoredRevisions(store))
+        await again.revisions.start()
+        assert again.in_force() == (2, 9002)
+        assert [kept.note for kept in await again.revisions.history()] == ["more room", "read at start"]
+    finally:
+        await store.close()
 
 
 @pytest.fixture

@@ -226,9 +226,21 @@ def test_the_same_routes_in_another_order_are_no_change():
 def test_keys_that_need_a_restart_are_named():
     before = configuration().document
     after = configuration(WHOLE.replace("[server]", '[server]\nport = 9\nrun_dir = "r"')).document
-    assert needs_restart(before, after) == ["server.port", "server.run_dir"]
+    assert needs_restart(before, after) == ["server.port", "server.run_dir", "store.url"]
     assert needs_restart(before, before) == []
 
 
 def test_the_commented_file_forwards_to_its_example():
     assert configuration(init_text(), {}).document.routes[0].name == "hello"
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("", "sqlite:///run/sentinel.db"),
+        ('[server]\nrun_dir = "/var/lib/sentinel"\n', "sqlite:////var/lib/sentinel/sentinel.db"),
+        ('[server]\nrun_dir = "r"\n[store]\nurl = "sqlite:///other.db"\n', "sqlite:///other.db"),
+    ],
+)
+def test_the_embedded_database_lies_in_the_run_folder_unless_it_is_named(text, url):
+    assert configuration(text, {}).document.store.url == url
