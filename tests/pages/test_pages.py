@@ -7,7 +7,7 @@ import re
 import msgspec
 import pytest
 
-from tests.admin_fakes import BROKEN, HOSTILE, NOW, TARGETS, some_records
+from tests.admin_fakes import BROKEN, HOSTILE, NOW, PASSWORD, TARGETS, some_records
 
 pytestmark = pytest.mark.chromium
 
@@ -351,8 +351,6 @@ def test_a_wrong_password_says_so_and_keeps_the_address(site, page):
     page.get_by_label("Password").fill("wrong")
     page.get_by_role("button", name="Sign in").click()
     assert "wrong" in page.get_by_role("alert").inner_text()
-    from tests.admin_fakes import PASSWORD
-
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/dashboard/requests?status=5")

@@ -12,12 +12,12 @@ import jinja2
 import msgspec
 from starlette.responses import HTMLResponse, Response
 
-from gateway.admin import csrf
+from gateway.admin import csrf, tenancy
 from gateway.admin.dashboard import wording
 from gateway.admin.dashboard.models import incident as incident_model
 from gateway.admin.guard import nonce
 from gateway.domain.identity import RANK, Role
-from gateway.errors import SentinelError, TooManyAttemptsError, UnauthenticatedError
+from gateway.errors import SentinelError, StoreUnavailableError, TooManyAttemptsError, UnauthenticatedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,11 +26,14 @@ if TYPE_CHECKING:
 
     from gateway.admin.auth import Auth
     from gateway.admin.ports import AdminPorts
+    from gateway.domain.identity import Actor
 
     Endpoint = Callable[[Request], Awaitable[Response]]
 
 _HERE = Path(__file__).resolve().parent
 STATIC = _HERE / "static"
+_COUNT_EVERY_S = 5.0
+_MOST_TENANTS = 256
 _NAVIGATION = (
     {"name": "Overview", "path": "/dashboard"},
     {"name": "Incidents", "path": "/dashboard/incidents"},
@@ -129,6 +132,7 @@ class Pages:
         self.ports = ports
         self.auth = auth
         self._environment = environment()
+        self._open: dict[str, tuple[float, str]] = {}  # tenant → (when counted, what the badge says)
 
     def render(
         self,
@@ -142,7 +146,6 @@ class Pages:
     ) -> HTMLResponse:
         """One page or fragment for a caller that has been proven."""
         actor = self.auth.actor(request)
-        snapshot = self.ports.snapshot()
         if notice is None and (text := _NOTICES.get(request.query_params.get("done", ""))):
             notice = Notice(text=text)
         return self.bare(
@@ -153,7 +156,7 @@ class Pages:
             here=here,
             notice=notice,
             navigation=_NAVIGATION_OF_TENANTS if actor.tenant else _NAVIGATION,
-            open_count=0 if actor.tenant else len(set(snapshot.open_incidents.values())),
+            open_count=self._open.get(actor.tenant, (0, ""))[1],
             may_decide=RANK[actor.role] >= RANK[Role.OPERATOR],
             may_edit=RANK[actor.role] >= RANK[Role.ADMIN],
             **values,
@@ -172,7 +175,12 @@ class Pages:
 
     def page(self, role: Role, endpoint: Endpoint) -> Endpoint:
         """A page: readers who are not signed in go to sign-in and back; errors of ours become a page."""
-        guarded = self.auth.page(role)(endpoint)
+
+        async def counted(request: Request) -> Response:
+            await self._count_open(self.auth.actor(request))
+            return await endpoint(request)
+
+        guarded = self.auth.page(role)(counted)
 
         @wraps(endpoint)
         async def answered(request: Request) -> Response:
@@ -184,6 +192,22 @@ class Pages:
                 return self.problem(request, error)
 
         return answered
+
+    async def _count_open(self, actor: Actor) -> None:
+        """Keep the badge beside "Incidents" true to a few seconds; without the store it stays as it was."""
+        now = self.ports.clock()
+        if actor.tenant in self._open and abs(now - self._open[actor.tenant][0]) < _COUNT_EVERY_S:
+            return
+        if len(self._open) >= _MOST_TENANTS:
+            self._open.clear()
+        try:
+            page = await tenancy.own_page(
+                actor, lambda cursor: self.ports.incidents.page(state="open", limit=100, cursor=cursor), "", limit=100
+            )
+        except StoreUnavailableError:
+            return
+        number = len(page.items)
+        self._open[actor.tenant] = (now, f"{number}+" if page.next else str(number or ""))
 
     def part(self, role: Role, endpoint: Endpoint) -> Endpoint:
         """What a script asks for: 401 instead of a redirect, so that no sign-in form lands inside a page."""
@@ -198,7 +222,7 @@ class Pages:
         headers = {}
         if isinstance(error, TooManyAttemptsError):
             headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
-        told = {
+        told: dict[str, Any] = {
             "heading": _HEADINGS.get(error.status, "That did not work"),
             "problem": str(error),
             "remedy": error.remedy,

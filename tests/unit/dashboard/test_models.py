@@ -112,7 +112,7 @@ class TestIncident:
     def test_without_a_diagnosis_it_says_what_was_seen_and_that_it_is_not_explained(self):
         bare = msgspec.structs.replace(self.incident, diagnosis=None)
         head = incident_model.headline(bare, (), NOW)
-        assert head.how_sure == "not yet analysed" and "38.1 %" in head.what
+        assert head.how_sure == "not analysed" and "38.1 %" in head.what
         assert head.for_whom == f"everyone who uses upstream payments, target {BROKEN}"
 
     def test_inconclusive_is_an_answer(self):

@@ -104,7 +104,7 @@ def headline(incident: Incident, hurt: tuple[Hurt, ...], now: float) -> Headline
 def _what(incident: Incident) -> str:
     report = incident.diagnosis.report if incident.diagnosis else None
     if report is None:
-        return incident.anomalies[0].reason if incident.anomalies else f"At {incident.place}; not yet explained."
+        return incident.anomalies[0].reason if incident.anomalies else f"Seen at {incident.place}; no cause is known."
     if report.inconclusive or not report.root_cause:
         return f"{report.summary} The cause is not settled."
     return report.root_cause
@@ -137,7 +137,7 @@ def for_whom(incident: Incident, hurt: tuple[Hurt, ...]) -> str:
 def how_sure(diagnosis: Diagnosis | None) -> str:
     """The word, the number behind it, and the lead over the next cause."""
     if diagnosis is None:
-        return "not yet analysed"
+        return "not analysed"
     report, leading = diagnosis.report, diagnosis.leading
     if report.inconclusive or leading is None:
         return f"inconclusive: no cause stands out ({report.confidence_score:.2f} of 1)"

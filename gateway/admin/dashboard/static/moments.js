@@ -25,6 +25,10 @@
 
   function tick() {
     if (document.hidden) return;
+    for (const element of document.querySelectorAll("time[datetime]")) {
+      const local = new Date(element.dateTime).toLocaleString();
+      element.title = `${element.dateTime} · here ${local}`;
+    }
     const now = written + (performance.now() - begun) / 1000;
     for (const element of document.querySelectorAll("[data-ago]")) {
       const text = ago(Number(element.dataset.ago), now);
@@ -32,6 +36,7 @@
     }
   }
 
+  tick();
   setInterval(tick, 5000);
   document.addEventListener("visibilitychange", tick);
 })();

@@ -9,6 +9,11 @@
     stale.hidden = !(status >= 500);
   });
 
+  // A tab nobody looks at asks for nothing.
+  document.addEventListener("htmx:config:request", (event) => {
+    if (document.hidden && event.detail?.ctx?.sourceEvent?.type === "every") event.preventDefault();
+  });
+
   // Nobody loses a half-typed reason to a refresh: then the page only says that it has changed.
   document.addEventListener("incident-changed", () => {
     const typed = [...document.querySelectorAll("main input:not([type=hidden]), main textarea")].some((field) => field.value);
