@@ -15,7 +15,7 @@ import time
 import uvloop
 
 from gateway.domain.identity import Principal
-from gateway.domain.routing import AuthMode, EdgePolicy, Limit, Route, Scope, Snapshot
+from gateway.domain.routing import AuthMode, Limit, Route, Scope, Snapshot
 from gateway.edge import record
 from gateway.edge.exchange import Exchange, now_us
 from gateway.edge.rate_limit import RateLimiter, script
@@ -98,7 +98,7 @@ async def measure(url: str, takes: int) -> list[tuple[str, float, float | None]]
     link = RedisLink(url, script())
     redis, local = RateLimiter(counters, link=link), RateLimiter(counters)
     rows: list[tuple[object, ...]] = []
-    snapshot = Snapshot(revision=1, created_at=0.0, routes=(ROUTE,), upstreams=(), policy=EdgePolicy(redis=True))
+    snapshot = Snapshot(revision=1, created_at=0.0, routes=(ROUTE,), upstreams=())
     steps = Steps(
         snapshot=snapshot,
         make_router=lambda _routes: OneRoute(),

@@ -7,6 +7,7 @@ still coming, and, started by the driver's sweep, to notice that the client of a
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from gateway.domain.traffic import ErrorKind
@@ -14,7 +15,6 @@ from gateway.edge import answer, request_rules
 from gateway.edge.exchange import Refusal, now_us
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Callable
 
     from gateway.domain.forwarding import Call, Forwarder, Headers, Outbound, UpstreamFailure
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # Bytes of an answer held here before the upstream is told to wait. With what the server's own buffer takes (64 KiB) a
 # stalled client costs a quarter of a megabyte at most.
 HIGH_WATER = 128 * 1024
+
+BODY_IDLE_S = 30.0  # how long a client may leave its body unfinished without sending any of it
 
 CLIENT_GONE_STATUS = 499  # nginx's number for it; never sent, only recorded
 
@@ -145,18 +147,31 @@ class AsgiForward:
         if self._uploaded:
             return b""
         before = now_us()
-        message = await self._receive()
+        chunk = await self._next_chunk()
         self._exchange.upload_us = now_us() - before
-        return self._take(message)
+        return chunk
 
     def _start(self, forwarder: Forwarder, outbound: Outbound, chunk: bytes) -> None:
         call = self._call = forwarder.forward(outbound, self)
+        self._pass_on(call, chunk)
+        if not self._uploaded:
+            self.watch_client()
+
+    def _pass_on(self, call: Call, chunk: bytes) -> None:
         if chunk:
             call.write(chunk)
         if self._uploaded:
             call.finish()
-        else:
-            self.watch_client()
+
+    async def _next_chunk(self) -> bytes:
+        """More of the body, if it comes in time."""
+        try:
+            async with asyncio.timeout(BODY_IDLE_S):
+                message = await self._receive()
+        except TimeoutError:
+            self._refusal = Refusal(408, ErrorKind.BAD_REQUEST, "The request body stopped coming.", close=True)
+            return b""
+        return self._take(message)
 
     def _take(self, message: dict[str, Any]) -> bytes:
         """The body bytes of a message from the client, with what it says about the rest noted."""
@@ -174,23 +189,18 @@ class AsgiForward:
         return chunk
 
     async def _read_client(self) -> None:
+        """Pass on the rest of the body, then wait for the client's leaving."""
         call = self._call
-        while call is not None:
+        while call is not None and not self._gone and self._refusal is None:
             if self._upload_resumed is not None:
                 await self._upload_resumed
-            message = await self._receive()
-            if self._done:
-                return
-            was_uploaded = self._uploaded
-            chunk = self._take(message) if not was_uploaded or message["type"] == "http.disconnect" else b""
-            if self._gone or self._refusal is not None:
-                call.cancel()
-                self._wake()
-                return
-            if chunk:
-                call.write(chunk)
-            if self._uploaded and not was_uploaded:
-                call.finish()
+            if self._uploaded:
+                self._gone = (await self._receive())["type"] == "http.disconnect"
+                continue
+            self._pass_on(call, await self._next_chunk())
+        if call is not None and not self._done:
+            call.cancel()
+            self._wake()
 
     async def _deliver(self, send: Send) -> None:
         while self._head is None and not self._is_over():

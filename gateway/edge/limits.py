@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from gateway.domain.forwarding import Headers
     from gateway.edge.exchange import Exchange
 
-MEMO_ENTRIES = 50_000  # encoded keys kept, about 200 bytes each; the table is emptied when full
+MEMO_ENTRIES = 50_000  # encoded keys kept, about 300 bytes each; the table is emptied when full
+MAX_WHOM = 96  # characters: an e-mail address and a tenant fit
 
 LimitKey = tuple[str, str]  # name of the limit, whom it counts
 
@@ -49,7 +50,7 @@ class LimitSet:
 
     def keys(self, exchange: Exchange) -> list[LimitKey]:
         """Which buckets this exchange is charged to."""
-        return [(limit.name, _counted(limit.scope, exchange)) for limit in self.limits]
+        return [(limit.name, _short(_counted(limit.scope, exchange))) for limit in self.limits]
 
     def remaining_field(self, answers: list[int], at: int) -> bytes:
         """The RateLimit field's value for three integers per bucket that begin at ``answers[at]``."""
@@ -149,6 +150,13 @@ def _counted(scope: Scope, exchange: Exchange) -> str:
     if scope is not Scope.CLIENT and principal.subject:
         return f"s\0{principal.kind}\0{principal.tenant}\0{principal.subject}"
     return f"c\0{exchange.client}"
+
+
+def _short(whom: str) -> str:
+    """Long names as a digest, so that tables bounded in entries are bounded in bytes as well."""
+    if len(whom) <= MAX_WHOM:
+        return whom
+    return blake2b(whom.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _quoted(name: str) -> bytes:

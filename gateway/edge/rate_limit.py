@@ -11,23 +11,23 @@ from collections import deque
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
-from gateway import logs, resources
+from gateway import resources
 from gateway.domain.routing import WhenUnavailable
 from gateway.edge.limits import UNLIMITED, EncodedKeys, LimitKey, LimitSet, Verdict
 from gateway.edge.redis_breaker import RedisBreaker
 from gateway.edge.token_bucket import LocalBuckets
+from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.domain.routing import EdgePolicy
     from gateway.edge.exchange import Exchange
     from gateway.edge.redis_link import RedisLink
     from gateway.metrics import WorkerCounters
 
 MAX_BATCH = 128  # exchanges per script call: about 0.2 ms of Redis, which serves nobody else meanwhile
 LATE_LOOP_S = 0.001  # what a loop that was itself late gives the reply that may already lie in the socket
-
-log = logs.get("edge")
 
 
 def script() -> bytes:
@@ -88,14 +88,22 @@ class RateLimiter:
         self._local = LocalBuckets(max_local)
         self._keys = EncodedKeys()
         self._breaker = RedisBreaker(link, budget_s) if link is not None else None
+        self._on_redis = link is not None
         self._waiting: list[_Ask] = []
         self._batches: deque[_Batch] = deque()
         self._watch: asyncio.TimerHandle | None = None
 
-    def set_budget(self, budget_s: float) -> None:
-        """How long a request may wait for Redis from now on."""
+    def apply(self, policy: EdgePolicy) -> None:
+        """Where buckets live from now on, and how long a request may wait for Redis.
+
+        Raises:
+            ConfigError: the policy wants Redis and this worker was started without it.
+        """
+        if policy.redis and self._breaker is None:
+            raise ConfigError("limits are to live in Redis, but redis.url is not set", remedy="set SENTINEL_REDIS__URL")
+        self._on_redis = policy.redis
         if self._breaker is not None:
-            self._breaker.budget_s = budget_s
+            self._breaker.budget_s = policy.limiter_budget_s
 
     async def close(self) -> None:
         """Decide what still waits without Redis, and end the link."""
@@ -113,7 +121,7 @@ class RateLimiter:
             return UNLIMITED
         keys = limits.keys(exchange)
         breaker = self._breaker
-        if breaker is None:
+        if breaker is None or not self._on_redis:
             return self._decide_locally(limits, keys)
         if breaker.open or self._link is None or not self._link.ready:
             return self._decide_alone(exchange, limits, keys)

@@ -78,15 +78,27 @@ class Steps:
         self._clock = clock
         self._identifiers = Identifiers()
         self.runtime = Runtime(snapshot, make_router(snapshot.routes), secret)
-        limiter.set_budget(snapshot.policy.limiter_budget_s)
+        limiter.apply(snapshot.policy)
 
-    def apply(self, snapshot: Snapshot) -> None:
-        """Swap the snapshot; requests under way keep theirs. Raises ConfigError and keeps the old one when unfit."""
+    def compile(self, snapshot: Snapshot) -> Runtime:
+        """What :meth:`swap` takes. Touches nothing in use, so it may run in a thread when there are many routes.
+
+        Raises:
+            ConfigError: the snapshot cannot be used in this process; the one in force stays.
+        """
         before = self.runtime
         same_routes = snapshot.routes == before.snapshot.routes
         router = before.router if same_routes else self._make_router(snapshot.routes)
-        self.runtime = Runtime(snapshot, router, self._secret, before)
-        self._limiter.set_budget(snapshot.policy.limiter_budget_s)
+        return Runtime(snapshot, router, self._secret, before)
+
+    def swap(self, runtime: Runtime) -> None:
+        """Put a compiled snapshot in force; requests under way keep theirs. Raises ConfigError like :meth:`compile`."""
+        self._limiter.apply(runtime.policy)
+        self.runtime = runtime
+
+    def apply(self, snapshot: Snapshot) -> None:
+        """Compile and swap at once."""
+        self.swap(self.compile(snapshot))
 
     def admit(self, exchange: Exchange, then: Callable[[Outcome], None]) -> Admission:
         """None when the request may go on, a Refusal when not, or WAITING and ``then`` gets one of the two later."""

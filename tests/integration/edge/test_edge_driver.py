@@ -11,6 +11,7 @@ import pytest
 from gateway.domain.forwarding import UpstreamFailure
 from gateway.domain.routing import EdgePolicy, Target, Upstream
 from gateway.domain.traffic import ErrorKind, RequestRecord
+from gateway.edge import asgi_forward
 from tests.integration.edge.edge_world import FakeForwarder, Wire, get, wait_for
 from tests.unit.edge.edge_values import PER_CLIENT, Rows, route, snapshot, steps
 
@@ -267,6 +268,19 @@ def test_a_body_over_the_limit_is_413_announced_or_not(driver):
         wait_for(lambda: len(rows.rows) == 2)
     assert len(forwarder.calls) == 1
     assert forwarder.calls[0].cancelled and len(forwarder.calls[0].body) <= 10
+
+
+@pytest.mark.parametrize("sent", [b"", b"abc"])
+def test_a_body_that_stops_coming_is_408_and_the_call_cancelled(driver, sent, monkeypatch):
+    monkeypatch.setattr(asgi_forward, "BODY_IDLE_S", 0.1)
+    forwarder = FakeForwarder(lambda call: None)
+    with gateway(driver, forwarder) as (port, rows):
+        wire = Wire(port)
+        wire.send(b"POST /orders HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n" + sent)
+        assert wire.answer()[0] == 408
+        wire.close()
+        assert only_record(rows).status == 408
+    assert all(call.cancelled for call in forwarder.calls)
 
 
 @pytest.mark.parametrize(("status", "method"), [(204, "GET"), (304, "GET"), (200, "HEAD")])

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from gateway.domain.identity import Principal
-from gateway.domain.routing import AuthMode, JwtPolicy, TenantPlan
+from gateway.domain.routing import AuthMode, EdgePolicy, JwtPolicy, TenantPlan
 from gateway.domain.traffic import RECORD_FIELDS, RequestRecord
 from gateway.edge import answer
 from gateway.edge.authorize import authorize
@@ -106,6 +106,11 @@ def test_an_unfit_snapshot_leaves_the_old_one_in_force():
     with pytest.raises(ConfigError):
         wired.apply(snapshot(jwt=JwtPolicy(secret_env="NOT_SET")))
     assert wired.runtime is before
+
+
+def test_a_snapshot_that_wants_redis_is_unfit_for_a_worker_without_it():
+    with pytest.raises(ConfigError, match=r"redis\.url"):
+        steps(snapshot(policy=EdgePolicy(redis=True)))
 
 
 def test_a_problem_document_names_the_incident_and_repeats_nothing_of_the_caller():
