@@ -18,7 +18,7 @@ from gateway.remediate.half_open import DEFAULT_POLICY, Extend, Restore, Revert,
 from gateway.remediate.planner import candidates, chosen
 from gateway.remediate.risk_policy import objection
 from gateway.remediate.situation import Plan
-from gateway.remediate.verification import begin, verify
+from gateway.remediate.verification import begin, faded, verify
 from gateway.remediate.wording import span
 
 if TYPE_CHECKING:
@@ -87,10 +87,11 @@ class Remediation:
         """
         action.moved_to(ActionState.EXECUTED)
         failed = action.moved_to(ActionState.FAILED)
-        why = objection(action, self._snapshot(), self._settings(), now)
+        measured = begin(action, self._window, now)
+        why = objection(action, self._snapshot(), self._settings(), now) or faded(measured)
         if not why:
             try:
-                executed = await self._executors[action.kind].execute(begin(action, self._window, now), now)
+                executed = await self._executors[action.kind].execute(measured, now)
             except SentinelError as error:
                 why = str(error)
             else:

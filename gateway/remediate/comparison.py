@@ -49,7 +49,7 @@ def bad(tally: Tally, watch: Watch) -> int:
 
 def sample(window: Window, watch: Watch, start: float, end: float, where: Where) -> Sample:
     """Bad and all forwarded requests of the five-second cells that begin in [start, end) and match ``where``."""
-    tally = window.total(start, end, where=lambda key: forwarded(key) and where(key))
+    tally = window.total(start, end, where=lambda key: where(key) and forwarded(key))
     return Sample(bad=bad(tally, watch), requests=tally.requests)
 
 

@@ -70,6 +70,17 @@ def begin(action: Action, window: Window, now: float) -> Action:
     return msgspec.structs.replace(action, watch=seen)
 
 
+def faded(measured: Action) -> str:
+    """Why an action whose "before" was just measured is not needed any more, or empty: approvals may come late."""
+    target, siblings = measured.watch.target, measured.watch.siblings
+    if target.requests < _FEWEST or target.share > siblings.share + _WORSE_POINTS:
+        return ""
+    return (
+        f"it is no longer needed: in the last minute {counted(target)} {what_is_bad(measured.watch)} at "
+        f"{measured.target}, {counted(siblings)} at the others"
+    )
+
+
 def verify(action: Action, window: Window, now: float) -> Outcome:
     """What can be said ``now``; "watching" until it is clear, at the latest two minutes after the execution."""
     executed_at = action.executed_at or now

@@ -244,6 +244,21 @@ async def test_the_cap_is_checked_again_at_execution() -> None:
     assert world.board.directives == {}
 
 
+async def test_an_approval_that_comes_after_the_fault_has_gone_takes_nothing_out() -> None:
+    world = World()
+    world.run(60)
+    world.failing = {A: 1.0}
+    world.run(15)
+    story = Story(world)
+    plan = story.remediation.plan(world.incident(), blaming(A), world.now)
+    world.failing = {}
+    world.run(120)
+    progress = await story.remediation.execute(approve_by_policy(plan.actions[0], world.now), world.now)
+    assert progress.action.state is ActionState.FAILED
+    assert "no longer needed" in progress.action.note
+    assert world.board.directives == {}
+
+
 async def test_executing_twice_is_a_conflict() -> None:
     story = await begun()
     with pytest.raises(ConflictError):
