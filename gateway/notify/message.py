@@ -87,7 +87,7 @@ def of_action(incident: Incident, action: Action, what: What, now: float, *, bas
         What.EXECUTED: (f"{place} was taken out", _executed(action)),
         What.VERIFIED: (f"{_verdict(action)}: {place} is out", _outcome(action)),
         What.RETURNED: (f"{place} is back in rotation", _returned(action)),
-        What.FAILED: (f"{place} could not be taken out", (action.note, "Please look: nothing else was tried.")),
+        What.FAILED: (f"{place} could not be taken out", (f"Why: {action.note.rstrip('.')}.", "Nothing was changed.")),
     }[what]
     numbering = action.id if what is not What.VERIFIED else f"{action.id}.{_verdict_name(action)}"
     decide = what is What.PROPOSED and action.state is ActionState.PENDING

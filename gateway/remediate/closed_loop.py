@@ -88,8 +88,8 @@ class Remediation:
         action.moved_to(ActionState.EXECUTED)
         failed = action.moved_to(ActionState.FAILED)
         measured = begin(action, self._window, now)
-        why = objection(action, self._snapshot(), self._settings(), now) or faded(measured)
-        if not why:
+        why, over = objection(action, self._snapshot(), self._settings(), now), faded(measured)
+        if not why and not over:
             try:
                 executed = await self._executors[action.kind].execute(measured, now)
             except SentinelError as error:
@@ -101,10 +101,10 @@ class Remediation:
                 return Progress(
                     msgspec.structs.replace(executed, trial=held), (TimelineEntry(now, "action.executed", text),)
                 )
-        _log.warning("action.failed", action=action.id, why=why)
-        gone = msgspec.structs.replace(failed, note=why, ended_at=now)
-        text = f"{action.target} was not taken out: {why}."
-        return Progress(gone, (TimelineEntry(now, "action.failed", text),), escalate=True)
+        _log.warning("action.failed", action=action.id, why=why or over)
+        gone = msgspec.structs.replace(failed, note=why or over, ended_at=now)
+        text = f"{action.target} was not taken out: {why or over}."
+        return Progress(gone, (TimelineEntry(now, "action.failed", text),), escalate=bool(why))
 
     async def advance(self, action: Action, now: float) -> Progress:
         """The next step of an EXECUTED action, if it is time for one; any other action comes back as it is."""

@@ -256,6 +256,7 @@ async def test_an_approval_that_comes_after_the_fault_has_gone_takes_nothing_out
     progress = await story.remediation.execute(approve_by_policy(plan.actions[0], world.now), world.now)
     assert progress.action.state is ActionState.FAILED
     assert "no longer needed" in progress.action.note
+    assert not progress.escalate
     assert world.board.directives == {}
 
 
