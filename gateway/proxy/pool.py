@@ -202,7 +202,7 @@ class TargetPool:
 
 def _reason(error: Exception) -> str:
     """In words that name no address: clients get to see them, and asyncio's own texts hold host and port."""
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, (socket.gaierror, UnicodeError)):
         return "no connection: the name does not resolve"
     number = getattr(error, "errno", None)
     return f"no connection: {os.strerror(number)}" if number else "no connection: every address refused"

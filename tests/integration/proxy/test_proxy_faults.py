@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
@@ -495,3 +496,107 @@ async def test_a_target_that_is_no_plain_host_is_refused_and_nothing_changes():
         with pytest.raises(ConfigError, match="TLS to upstreams is not spoken"):
             proxy.forwarder.apply((tls,), (), 0)
         assert (await proxy.ask()).ended
+
+
+async def test_a_target_that_does_not_take_connections_is_a_502_within_the_connect_timeout():
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        port = deaf.getsockname()[1]
+        fillers = [socket.socket() for _ in range(4)]  # the kernel's queue takes one or two; then it stays silent
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        async with proxy_to(Target("deaf", "127.0.0.1", port), timeouts=QUICK) as proxy:
+            sink = await proxy.ask()
+        for filler in fillers:
+            filler.close()
+    assert (sink.kind, sink.failure.status) == ("upstream_unavailable", 502)
+    assert sink.failure.detail == "no connection within 0.5 s"
+
+
+async def test_a_client_paused_by_its_last_bytes_is_resumed_when_they_are_taken():
+    read = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await read.wait()
+        await peer.request()
+        await peer.send(ok())
+
+    async with proxied(script) as (proxy, _):
+        call, sink = proxy.send(b"PUT", 16 * 1024 * 1024)
+        await asyncio.sleep(0.05)
+        call.write(bytes(16 * 1024 * 1024))
+        call.finish()
+        assert (sink.pauses, sink.resumes) == (1, 0)
+        read.set()
+        await sink.wait()
+    assert (sink.pauses, sink.resumes) == (1, 1)
+
+
+async def test_a_body_written_before_there_is_a_connection_is_bounded_and_sent_when_there_is_one():
+    async def script(peer: Peer) -> None:
+        _, body = await peer.request()
+        await peer.send(ok(b"%d" % len(body)))
+
+    async with proxied(script) as (proxy, _):
+        call, sink = proxy.send(b"POST", -1)
+        for _ in range(3):
+            call.write(bytes(40 * 1024))
+        assert sink.pauses == 1
+        call.finish()
+        await sink.wait()
+    assert bytes(sink.received) == b"122880"
+    assert sink.resumes >= 1
+
+
+async def test_who_waits_for_a_target_that_left_the_configuration_is_still_served():
+    go_on = asyncio.Event()
+
+    async def slow(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await go_on.wait()
+            await peer.send(ok(b"old"))
+
+    async with (
+        Origin(slow).listening() as old,
+        Origin(answering(ok(b"new"))).listening() as new,
+        proxy_to(old.target, max_connections=1) as proxy,
+    ):
+        _, busy = proxy.send()
+        _, waiting = proxy.send()
+        await asyncio.sleep(0.05)
+        proxy.forwarder.apply((Upstream("orders", (new.target,)),), (), 0)
+        go_on.set()
+        await busy.wait()
+        await waiting.wait()
+    assert bytes(waiting.received) == b"old"
+
+
+async def test_a_request_of_an_older_snapshot_finds_its_upstream_although_it_was_removed():
+    async with proxied(answering(ok())) as (proxy, _):
+        proxy.forwarder.apply((), (), 0)
+        assert (await proxy.ask()).ended
+
+
+async def test_failures_of_one_target_are_logged_once_a_second_with_the_number_left_out(monkeypatch):
+    logged: list[dict[str, object]] = []
+
+    class Log:
+        def warning(self, event: str, **fields: object) -> None:
+            logged.append({"event": event, **fields})
+
+    monkeypatch.setattr("gateway.proxy.forward._log", Log())
+    async with proxy_to(Target("dead", "127.0.0.1", free_port())) as proxy:
+        for _ in range(5):
+            await proxy.ask()
+        assert len(logged) == 1
+        monkeypatch.setattr("gateway.proxy.forward.LOG_EVERY_S", 0.0)
+        await proxy.ask()
+    assert [entry["left_out"] for entry in logged] == [0, 4]
+    assert (logged[0]["event"], logged[0]["target"], logged[0]["kind"]) == (
+        "upstream.failed",
+        "dead",
+        "upstream_unavailable",
+    )
