@@ -18,6 +18,7 @@ SCHEMA_VERSION = 1
 _TITLE_LENGTH = 150
 _LINE_LENGTH = 1000
 _MOST_LINES = 20
+_ESCALATION = "incident.escalated"  # the timeline entry of one
 
 
 class What(StrEnum):
@@ -31,6 +32,7 @@ class What(StrEnum):
     VERIFIED = "action_verified"
     RETURNED = "action_reverted"
     FAILED = "action_failed"
+    ESCALATED = "escalated"  # what was tried did not help, or no longer does
     CLOSED = "closed"
     TEST = "test"
 
@@ -60,7 +62,7 @@ class Message(msgspec.Struct, frozen=True):
 
 
 def of_incident(incident: Incident, what: What, now: float, *, base_url: str = "") -> Message:
-    """News of the incident itself: OPENED, RAISED, DIAGNOSED or CLOSED.
+    """News of the incident itself: OPENED, RAISED, DIAGNOSED, ESCALATED or CLOSED.
 
     Args:
         incident: as it stands now.
@@ -71,9 +73,15 @@ def of_incident(incident: Incident, what: What, now: float, *, base_url: str = "
     lines, numbering = {
         What.RAISED: (_raised(incident), incident.severity.value),
         What.DIAGNOSED: (_diagnosed(incident), _diagnosis_number(incident)),
+        What.ESCALATED: (_escalated(incident), str(sum(one.kind == _ESCALATION for one in incident.timeline))),
         What.CLOSED: (_closed(incident, now), "1"),
     }.get(what, (_opened(incident), "1"))
-    heads = {What.RAISED: "Worse: ", What.DIAGNOSED: "Diagnosed: ", What.CLOSED: "Closed: "}
+    heads = {
+        What.RAISED: "Worse: ",
+        What.DIAGNOSED: "Diagnosed: ",
+        What.ESCALATED: "Please look: ",
+        What.CLOSED: "Closed: ",
+    }
     return _message(incident, what, numbering, heads.get(what, "") + incident.title, lines, now, base_url)
 
 
@@ -170,14 +178,21 @@ def _diagnosis_number(incident: Incident) -> str:
     return f"{known.at:.0f}.{known.report.source}" if known else "0"
 
 
+def _escalated(incident: Incident) -> tuple[str, ...]:
+    told = [entry.text for entry in incident.timeline if entry.kind.startswith("action.")]
+    return ("The gateway is at its end here; a person has to look. The last it did:", *told[-3:])
+
+
 def _closed(incident: Incident, now: float) -> tuple[str, ...]:
     ended = incident.closed_at or now
     done = tuple(
-        f"{_verdict(action)}: {action.outcome.statement}"
+        f"{action.target} of {action.upstream} was taken out for "
+        f"{duration((action.ended_at or ended) - action.executed_at)}. {action.outcome.statement}"
         for action in incident.actions
         if action.outcome is not None and action.executed_at is not None
     )
-    reason = f"{incident.close_reason.rstrip('.')}." if incident.close_reason else "It is over."
+    why = incident.close_reason.rstrip(".") or "It is over"
+    reason = f"{why[:1].upper()}{why[1:]}."
     return (f"{reason} It lasted {duration(ended - incident.onset)}.", *done[:5])
 
 
@@ -192,7 +207,7 @@ def _proposed(action: Action, now: float) -> tuple[str, ...]:
 
 def _executed(action: Action) -> tuple[str, ...]:
     return (
-        action.effect,
+        f"Done: {action.effect}",
         f"Decided by {action.decided_by}.",
         f"It ends by itself at {clock_time(action.effect_until)} unless the fault lasts.",
         "Whether it helps is measured now; that takes about 20 s.",

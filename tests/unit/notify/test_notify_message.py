@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.incident import IncidentState, Severity
+from gateway.domain.incident import IncidentState, Severity, TimelineEntry
 from gateway.domain.plan import ActionState
 from gateway.domain.policy import NotifyChannel
 from gateway.notify.message import What, of_action, of_incident, trial_message
@@ -88,6 +88,18 @@ def test_taking_back_what_did_not_help_calls_for_a_person() -> None:
     assert message.lines == ("Why: no use.", "The machine is at its end here: please look.")
 
 
+def test_an_escalation_asks_a_person_and_says_what_was_done_last() -> None:
+    entries = tuple(
+        TimelineEntry(NOW + number, kind, f"entry {number}")
+        for number, kind in enumerate(("incident.opened", "action.executed", "action.reverted", "incident.escalated"))
+    )
+    message = of_incident(incident(timeline=entries), What.ESCALATED, NOW)
+    assert message.title.startswith("Please look: ")
+    assert message.lines[1:] == ("entry 1", "entry 2")
+    again = of_incident(incident(timeline=(*entries, entries[-1])), What.ESCALATED, NOW)
+    assert message.key != again.key
+
+
 def test_a_closing_says_how_long_and_what_helped() -> None:
     over = incident(
         state=IncidentState.CLOSED,
@@ -96,8 +108,8 @@ def test_a_closing_says_how_long_and_what_helped() -> None:
         actions=(executed(outcome=HELPED),),
     )
     message = of_incident(over, What.CLOSED, NOW + 500)
-    assert message.lines[0] == "errors are gone. It lasted 2 min."
-    assert message.lines[1].startswith("It helped: It helped.")
+    assert message.lines[0] == "Errors are gone. It lasted 2 min."
+    assert message.lines[1].startswith("10.0.0.1:1 of payments was taken out for 1 min 40 s. It helped.")
     assert dict(message.fields)["Lasted"] == "02:59:40 UTC, 2 min"
 
 
