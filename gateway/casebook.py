@@ -1,6 +1,6 @@
 """The incidents control is busy with: in memory, and saved version by version.
 
-Every change to an incident goes through :meth:`Casebook.save`, which adds the lines to its story, makes the next version
+Every change to an incident goes through :meth:`Casebook.save`, which adds lines to its story, makes the next version
 and keeps it, before anything that follows from it is done.
 """
 

@@ -24,7 +24,8 @@ from gateway.errors import SentinelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
+
+    from gateway.run_folder import RunFolder
 
 HEALTHY_AFTER_S = 5.0  # a child that lived this long had a good start
 GIVE_UP_AFTER = 5  # bad starts in a row of a child that never had a good one
@@ -41,7 +42,7 @@ class ServeError(SentinelError):
 class ServePlan:
     """What to run and where."""
 
-    run_dir: Path
+    folder: RunFolder
     config_path: str
     host: str
     port: int
@@ -65,21 +66,20 @@ class Child:
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
-def lock(run_dir: Path) -> int:
+def lock(folder: RunFolder) -> int:
     """Take the run folder for this node, or say who should have it.
 
     Raises:
         ServeError: another supervisor holds it.
     """
-    run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    run_dir.chmod(0o700)
-    fd = os.open(run_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    folder.make()
+    fd = os.open(folder.lock, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(fd)
         raise ServeError(
-            f"{run_dir} is in use by another SentinelStack",
+            f"{folder.path} is in use by another SentinelStack",
             remedy="stop the other one, or give this one a folder of its own: [server] run_dir",
         ) from error
     return fd
@@ -124,7 +124,6 @@ class Supervisor:
         self._failure = ""
         self._workers: list[Child] = []
         self._control: Child | None = None
-        self._boot = f"{time.time_ns():x}"
 
     async def run(self) -> int:
         """Run until a signal or a hopeless start; returns the exit code."""
@@ -161,7 +160,7 @@ class Supervisor:
     def _child(self, name: str, role: str, listener: socket.socket | None, *more: str) -> Child:
         fds = (listener.fileno(),) if listener else ()
         arguments = (
-            *("-m", "gateway.entry", role, "--run-dir", str(self._plan.run_dir), "--boot", self._boot),
+            *("-m", "gateway.entry", role, "--run-dir", str(self._plan.folder.path)),
             *(("--fd", str(fds[0])) if fds else ()),
             *(("--config", self._plan.config_path) if role == "control" and self._plan.config_path else ()),
             *more,
@@ -209,7 +208,7 @@ class Supervisor:
     def _count_live(self) -> None:
         """Tell the workers how many they are: the limiter divides by it while Redis is away."""
         live = sum(1 for child in self._workers if child.process is not None and child.process.returncode is None)
-        path = self._plan.run_dir / "workers"
+        path = self._plan.folder.workers
         temporary = path.with_suffix(".new")
         temporary.write_text(f"{max(live, 1)}\n")
         temporary.replace(path)

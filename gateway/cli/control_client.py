@@ -6,27 +6,28 @@ The command line never writes beside control, so that audit, approval and public
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import httpx2
 
 from gateway.cli import terminal
-from gateway.config import reading
+from gateway.config import checking, reading
+from gateway.run_folder import RunFolder
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 TIMEOUT_S = 30.0
-SOCKET_NAME = "control.sock"
 
 
 class ControlClient:
     """Requests to the local control process; problem documents become plain messages and an exit code."""
 
-    def __init__(self, run_dir: Path) -> None:
-        self._socket = run_dir / SOCKET_NAME
+    def __init__(self, folder: RunFolder) -> None:
+        self._socket = folder.control_socket
         self._client = httpx2.Client(
             transport=httpx2.HTTPTransport(uds=str(self._socket)), base_url="http://control", timeout=TIMEOUT_S
         )
@@ -64,7 +65,7 @@ class ControlClient:
         except httpx2.TransportError as error:
             self._not_running(error)
 
-    def _not_running(self, error: httpx2.TransportError) -> None:
+    def _not_running(self, error: httpx2.TransportError) -> NoReturn:
         terminal.fail(
             f"no control process answers on {self._socket} ({error})",
             "start it with `sentinel serve`, or name the right file with --config",
@@ -74,7 +75,6 @@ class ControlClient:
 
 def connect(config_path: str) -> ControlClient:
     """The client for the gateway that this configuration describes."""
-    import os
-
     settings = Settings.from_environ(os.environ)
-    return ControlClient(reading.run_dir(config_path, settings))
+    text, _ = checking.read_file(Path(config_path))  # no file: `serve --upstream` runs with the defaults
+    return ControlClient(RunFolder(Path(reading.read(text, config_path, settings.overrides).document.server.run_dir)))

@@ -16,6 +16,8 @@ from gateway.cli.control_client import connect
 from gateway.cli.terminal import ConfigOption, JsonOption
 from gateway.settings import Settings
 
+SECRET_ENV = "SENTINEL_JWT_SECRET"  # the name of a variable
+
 users = typer.Typer(no_args_is_help=True, help="Dashboard users. Example: sentinel user create ana@example.org")
 keys = typer.Typer(no_args_is_help=True, help="API keys of callers. Example: sentinel key create --tenant acme")
 tokens = typer.Typer(no_args_is_help=True, help="JSON Web Tokens for trying things out.")
@@ -111,7 +113,7 @@ def issue_token(
     tenant: Annotated[str, typer.Option(help="The `tenant` claim.")] = "",
     scope: Annotated[list[str] | None, typer.Option(help="A scope; may be given several times.")] = None,
     minutes: Annotated[int, typer.Option(min=1, max=1440)] = 60,
-    secret_env: Annotated[str, typer.Option(help="Variable that holds the HS256 secret.")] = "SENTINEL_JWT_SECRET",
+    secret_env: Annotated[str, typer.Option(help="Variable that holds the HS256 secret.")] = SECRET_ENV,
 ) -> None:
     """Sign an HS256 token with the gateway's own secret, to try a route by hand."""
     secret = Settings.from_environ(os.environ).secret(secret_env)

@@ -1,4 +1,4 @@
-"""How commands talk: colour only on a terminal, ``--json`` for programs, errors with the remedy, documented exit codes."""
+"""How commands talk: colour only on a terminal, ``--json`` for programs, errors with the remedy, known exit codes."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ class EdgePolicy(msgspec.Struct, frozen=True):
     admin_prefixes: tuple[str, ...] = ()  # shared mode only: paths that belong to control
     redis: bool = False  # whether buckets live in Redis; the URL itself comes from settings
     limiter_budget_s: float = 0.025
-    log_sample: float = 1.0
+    spool_max_bytes: int = 1 << 30
     server_timing: bool = False
 
 

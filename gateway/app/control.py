@@ -1,0 +1,265 @@
+"""What control is made of."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from contextlib import AsyncExitStack
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.admin.application import build as build_admin
+from gateway.admin.audited import audited
+from gateway.admin.auth import Auth
+from gateway.admin.dashboard.render import Pages
+from gateway.admin.dashboard.routes import routes as dashboard_routes
+from gateway.admin.exposition import Meters
+from gateway.admin.local import LocalSocket
+from gateway.admin.ports import AdminPorts
+from gateway.casebook import Casebook
+from gateway.collect.ship import Shipper
+from gateway.config import compile as compiling
+from gateway.config import snapshot_file
+from gateway.config.checking import load_file
+from gateway.config.file_watcher import ConfigFileWatcher
+from gateway.config.publisher import Publisher
+from gateway.config.revisions import Revisions
+from gateway.control.analysis import ChangeLog, Diagnostician, language_model
+from gateway.control.directives import Board
+from gateway.control.gauges import Gauges
+from gateway.control.keys import PublishedKeys
+from gateway.control.leadership import Leadership
+from gateway.control.rounds import Rounds
+from gateway.control.start import admin_url, offer_setup, prepare_schema, unix_listener, warm
+from gateway.control.telling import Herald
+from gateway.control.traffic import LiveTail, Traffic
+from gateway.detect.detectors import in_service
+from gateway.detect.grouping import Grouper
+from gateway.diagnose.analyst import Analyst
+from gateway.domain.plan import ActionKind
+from gateway.domain.window import Window
+from gateway.identity.setup_link import SetupLink
+from gateway.notify.channels import build as build_channels
+from gateway.notify.http_post import Poster
+from gateway.notify.outbox import Outbox
+from gateway.pipeline import Pipeline
+from gateway.proxy.health import Prober
+from gateway.remediate.actions.edge import EjectTarget
+from gateway.remediate.closed_loop import Remediation
+from gateway.serving import LiveWorkers, in_background, serve, server, told_to_stop, watch_parent
+from gateway.store.actions import Actions
+from gateway.store.api_keys import ApiKeys
+from gateway.store.audit import Audit
+from gateway.store.buckets import Buckets
+from gateway.store.directives import Directives
+from gateway.store.engine import open_store
+from gateway.store.incidents import Incidents
+from gateway.store.journal import Journal, JournaledAudit, JournaledIncidents
+from gateway.store.leases import Leases
+from gateway.store.outbox import Outbox as OutboxStore
+from gateway.store.records import Records
+from gateway.store.revisions import Revisions as RevisionStore
+from gateway.store.users import Users
+
+if TYPE_CHECKING:
+    import socket
+
+    from gateway.domain.audit import ConfigRevision
+    from gateway.domain.policy import DetectSettings, RemediateSettings
+    from gateway.domain.routing import Snapshot
+    from gateway.run_folder import RunFolder
+    from gateway.settings import Settings
+
+
+async def control(folder: RunFolder, settings: Settings, listener: socket.socket | None, *, config_path: str) -> None:
+    """Control: ships records, detects and acts on them, and answers people; until SIGTERM.
+
+    ``listener`` is the admin plane's own; without one, workers forward the admin paths (shared mode).
+    """
+    async with AsyncExitStack() as stack:
+        stopping = told_to_stop()
+        clock = time.time
+
+        # What workers run on. The supervisor wrote a first snapshot; keys, directives and fence go on from there.
+        configuration = load_file(Path(config_path), settings)
+        document = configuration.document
+        before = snapshot_file.read(folder.snapshot)
+        publisher = Publisher(
+            folder.snapshot,
+            configuration,
+            clock=clock,
+            revision=before.revision,
+            keys=before.keys,
+            revoked=before.revoked,
+            directives=before.directives,
+            fence=before.fence,
+        )
+
+        def snapshot() -> Snapshot:
+            return publisher.snapshot
+
+        # The store; while it is away, incidents and audit lines wait in a journal, pages in the outbox's memory.
+        store = open_store(str(document.store.url))
+        stack.push_async_callback(store.close)
+        await prepare_schema(store, str(document.store.url))
+        journal = Journal(folder.journal)
+        incidents = JournaledIncidents(Incidents(store), journal)
+        audit = JournaledAudit(Audit(store), journal)
+        outbox_store = OutboxStore(store)
+
+        # Traffic: the spool's way into the store, past everybody who watches.
+        window = Window()
+        meters = Meters()
+        live = LiveTail()
+        traffic = Traffic(window, meters, live)
+        records = Records(store)
+        buckets = Buckets(store)
+        await warm(window, buckets, since=clock() - document.detect.baseline_s)
+        shipper = Shipper(folder.spool, records, traffic, node=folder.node())
+        await shipper.start()
+        stack.push_async_callback(shipper.drain)
+
+        # Acting on the edge, and the health of targets.
+        board = Board(publisher, Directives(store), clock=clock)
+        prober = Prober(board.health_changed)
+        prober.apply(publisher.snapshot.upstreams)
+        stack.push_async_callback(prober.close)
+        gauges = Gauges(meters, snapshot=snapshot, publish=publisher.set_open_incidents)
+
+        # Telling people.
+        poster = await stack.enter_async_context(Poster())
+        channels = compiling.notify_channels(document)
+        outbox = Outbox(
+            outbox_store,
+            channels,
+            build_channels(channels, settings.secret, poster),
+            count=lambda kind, outcome: meters.count("sentinel_notifications_total", kind, outcome),
+        )
+        base_url = admin_url(document)
+        herald = Herald(outbox, base_url=base_url, clock=clock)
+
+        # One incident's way.
+        changes = ChangeLog()
+        diagnose = compiling.diagnose_settings(document)
+        model = language_model(diagnose, settings)
+        analyst = Analyst(
+            diagnose,
+            model,
+            count_tokens=lambda provider, way, tokens: meters.count(
+                "sentinel_model_tokens_total", provider, way, amount=tokens
+            ),
+        )
+        stack.push_async_callback(analyst.close)
+        detectors = lru_cache(maxsize=1)(in_service)
+
+        def detect_settings() -> DetectSettings:
+            return compiling.detect_settings(publisher.configuration.document)
+
+        def remediate_settings() -> RemediateSettings:
+            return compiling.remediate_settings(publisher.configuration.document)
+
+        pipeline = Pipeline(
+            window=window,
+            detectors=lambda: detectors(detect_settings()),
+            grouper=lambda: Grouper(detect_settings().cooldown_s),
+            casebook=Casebook(incidents, on_open=gauges.incidents, on_action=gauges.action),
+            analysis=Diagnostician(window, snapshot, changes, analyst, has_model=model is not None, clock=clock),
+            remediation=Remediation(
+                {ActionKind.EJECT_TARGET: EjectTarget(board)}, window, snapshot, remediate_settings
+            ),
+            claims=Actions(store),
+            teller=herald,
+            detect=detect_settings,
+            remediate=remediate_settings,
+            snapshot=snapshot,
+            clock=clock,
+        )
+
+        # The configuration's history; a file that changes on disk is applied like any other text.
+        def applied(revision: ConfigRevision, summary: list[str]) -> None:
+            changes.revision_applied(revision, summary)
+            prober.apply(publisher.snapshot.upstreams)
+
+        revisions = Revisions(
+            publisher=publisher,
+            store=RevisionStore(store),
+            settings=settings,
+            source=Path(config_path).name,
+            clock=clock,
+            on_applied=applied,
+        )
+        await revisions.start()
+        keys = PublishedKeys(ApiKeys(store), publisher)
+        file_watcher = ConfigFileWatcher(Path(config_path), revisions)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, file_watcher.poke)
+
+        # What people and programs see.
+        live_workers = LiveWorkers(folder.workers)
+        ports = audited(
+            AdminPorts(
+                incidents=incidents,
+                decisions=pipeline,
+                requests=records,
+                live=live,
+                buckets=buckets,
+                users=Users(store),
+                keys=keys,
+                audit=audit,
+                configuration=revisions,
+                window=window,
+                snapshot=snapshot,
+                target_states=board.states,
+                not_ready=lambda: () if traffic.store_up else ("the store is away; records wait in the spool",),
+                metrics=meters.render,
+                clock=clock,
+            )
+        )
+        setup_link = SetupLink(folder.path)
+        auth = Auth(ports, setup_link=setup_link)
+        pages = Pages(ports, auth)
+        admin = build_admin(
+            ports,
+            auth,
+            dashboard_routes=dashboard_routes(ports, auth, pages),
+            error_page=pages.error_page,
+            metrics_token=settings.secret(document.admin.metrics_token_env) or "",
+        )
+        await offer_setup(ports, setup_link, base_url)
+
+        # What goes on beside it all.
+        async def purge() -> None:
+            retention = publisher.configuration.document.store.retention
+            await records.purge(clock(), retention.requests_s, retention.buckets_s)
+
+        leadership = Leadership(Leases(store), f"{folder.node()}-{os.getpid()}", on_fence=publisher.set_fence)
+        stack.push_async_callback(leadership.resign)
+        rounds = Rounds(
+            leadership=leadership,
+            pipeline=pipeline,
+            board=board,
+            keys=keys,
+            revisions=revisions,
+            gauges=gauges,
+            workers=live_workers,
+            observe_s=lambda seconds: meters.observe("sentinel_detection_seconds", seconds),
+            purge=purge,
+            clock=clock,
+        )
+        in_background(
+            stack,
+            shipper.run(),
+            outbox.run(),
+            file_watcher.run(),
+            live_workers.follow(),
+            watch_parent(stopping),
+            rounds.run(),
+        )
+        servers = [serve(server(LocalSocket(admin)), unix_listener(folder.control_socket), stopping)]
+        if listener is not None:
+            servers.append(serve(server(admin), listener, stopping))
+        else:
+            servers.append(serve(server(admin), unix_listener(folder.admin_socket), stopping))
+        await asyncio.gather(*servers)

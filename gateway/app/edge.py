@@ -1,0 +1,88 @@
+"""What a worker is made of."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from gateway.collect.spool import SpoolWriter
+from gateway.config.snapshot_file import SnapshotWatcher
+from gateway.domain.routing import Target, Upstream
+from gateway.edge.middleware import EdgeApp
+from gateway.edge.rate_limit import RateLimiter, script
+from gateway.edge.redis_link import RedisLink
+from gateway.edge.steps import Steps
+from gateway.errors import ConfigError
+from gateway.metrics import WorkerCounters
+from gateway.proxy.forward import UpstreamForwarder
+from gateway.proxy.router import Router
+from gateway.serving import LiveWorkers, in_background, serve, server, told_to_stop, watch_parent
+
+if TYPE_CHECKING:
+    import socket
+
+    from gateway.domain.routing import Snapshot
+    from gateway.run_folder import RunFolder
+    from gateway.settings import Settings
+
+
+async def edge(folder: RunFolder, settings: Settings, listener: socket.socket, *, number: int) -> None:
+    """Worker ``number``: steps, upstreams, records; until SIGTERM."""
+    async with AsyncExitStack() as stack:
+        stopping = told_to_stop()
+        counters = WorkerCounters()
+
+        def apply(changed: Snapshot) -> None:
+            steps.apply(changed)
+            forwarder.apply(changed.upstreams, changed.directives, time.time())
+
+        watcher = SnapshotWatcher(folder.snapshot, on_change=apply)
+        snapshot = watcher.first()
+
+        spool = SpoolWriter(
+            folder.spool,
+            node=folder.node(),
+            worker=number,
+            counters=counters,
+            max_bytes=snapshot.policy.spool_max_bytes,
+        )
+        await spool.start()
+        stack.push_async_callback(spool.close)
+
+        forwarder = UpstreamForwarder(counters)
+        forwarder.apply(snapshot.upstreams, snapshot.directives, time.time())
+        stack.push_async_callback(forwarder.close)
+
+        live_workers = LiveWorkers(folder.workers)
+        link = _redis_link(settings) if snapshot.policy.redis else None
+        limiter = RateLimiter(counters, link=link, live_workers=live_workers)
+        stack.push_async_callback(limiter.close)
+        if link is not None:
+            link.start()
+
+        steps = Steps(
+            snapshot=snapshot,
+            make_router=Router,
+            secret=lambda name: settings.secret(name) or "",
+            limiter=limiter,
+            records=spool,
+            counters=counters,
+        )
+        app = EdgeApp(steps, forwarder, admin=_control_upstream(folder))
+
+        in_background(stack, watcher.run(), live_workers.follow(), watch_parent(stopping))
+        await serve(server(app), listener, stopping)
+
+
+def _redis_link(settings: Settings) -> RedisLink:
+    """The worker's connection to Redis; its URL comes in the environment, where the supervisor put it."""
+    url = settings.secret("SENTINEL_REDIS__URL")
+    if not url:
+        raise ConfigError("the snapshot wants Redis, and SENTINEL_REDIS__URL is not set", remedy="sentinel check")
+    return RedisLink(url, script())
+
+
+def _control_upstream(folder: RunFolder) -> Upstream:
+    """Control as an upstream of the workers, for the admin paths of shared mode."""
+    return Upstream(name="control", targets=(Target(name="control", host=f"unix:{folder.admin_socket}", port=0),))

@@ -1,0 +1,119 @@
+"""Diagnosis as the pipeline asks for it: evidence and hypotheses from the window, a report by rules or by the model."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.diagnose import rules
+from gateway.diagnose.evidence import gather
+from gateway.domain.diagnosis import Diagnosis
+from gateway.domain.incident import Change
+from gateway.domain.plan import ActionState
+from gateway.domain.topology import Topology
+from gateway.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gateway.diagnose.analyst import Analyst
+    from gateway.diagnose.language_model import LanguageModel
+    from gateway.domain.audit import ConfigRevision
+    from gateway.domain.incident import Incident
+    from gateway.domain.policy import DiagnoseSettings
+    from gateway.domain.routing import Snapshot
+    from gateway.domain.window import Window
+    from gateway.settings import Settings
+
+MOST_CHANGES = 100
+
+
+class ChangeLog:
+    """What was changed on purpose lately, for "what changed just before"."""
+
+    def __init__(self) -> None:
+        self._changes: deque[Change] = deque(maxlen=MOST_CHANGES)
+
+    def __call__(self) -> tuple[Change, ...]:
+        """Every change that is remembered, oldest first."""
+        return tuple(self._changes)
+
+    def revision_applied(self, revision: ConfigRevision, summary: list[str]) -> None:
+        """A configuration came into force."""
+        self._changes.append(
+            Change(
+                at=revision.at,
+                kind="config",
+                title=f"configuration revision {revision.revision}"
+                + (f": {'; '.join(summary[:3])}" if summary else ""),
+                reference=str(revision.revision),
+                actor=revision.actor,
+                diff="\n".join(summary),
+            )
+        )
+
+    def load(self, changes: Iterable[Change]) -> None:
+        """Begin with what was changed before this process started."""
+        self._changes.extend(changes)
+
+
+class Diagnostician:
+    """Joins the pure parts of diagnosis with the window, the topology and the changes in force."""
+
+    def __init__(
+        self,
+        window: Window,
+        snapshot: Callable[[], Snapshot],
+        changes: Callable[[], tuple[Change, ...]],
+        analyst: Analyst,
+        *,
+        has_model: bool,
+        clock: Callable[[], float],
+    ) -> None:
+        self._window = window
+        self._snapshot = snapshot
+        self._changes = changes
+        self._analyst = analyst
+        self._has_model = has_model
+        self._clock = clock
+
+    def by_rules(self, incident: Incident, now: float) -> Diagnosis:
+        """Evidence, hypotheses and the rule-based report."""
+        topology = Topology.of(self._snapshot())
+        evidence, hypotheses = gather(incident, self._window, now, topology, self._changes())
+        return Diagnosis(now, evidence, hypotheses, rules.report(incident, evidence, hypotheses))
+
+    async def by_model(self, incident: Incident, diagnosis: Diagnosis) -> Diagnosis | None:
+        """The same diagnosis with the model's report, or with the reason why it is still the rules'."""
+        if not self._has_model:
+            return None
+        offered = tuple(action for action in incident.actions if action.state is ActionState.PENDING)
+        report = await self._analyst.explain(
+            incident, diagnosis.evidence, diagnosis.hypotheses, offered, now=self._clock()
+        )
+        return msgspec.structs.replace(diagnosis, report=report)
+
+
+def language_model(settings: DiagnoseSettings, environ: Settings) -> LanguageModel | None:
+    """The vendor's module for ``[diagnose] provider``, imported only now: the SDKs take a second or two.
+
+    Raises:
+        ConfigError: the variable with the key is not set.
+    """
+    if settings.provider == "none":
+        return None
+    key = environ.secret(settings.api_key_env)
+    if not key:
+        raise ConfigError(
+            f'[diagnose] provider = "{settings.provider}" needs {settings.api_key_env}, and it is not set',
+            remedy=f"export {settings.api_key_env}=…",
+        )
+    if settings.provider == "anthropic":
+        from gateway.diagnose.anthropic_model import AnthropicModel
+
+        return AnthropicModel(model=settings.model, api_key=key, base_url=settings.base_url)
+    from gateway.diagnose.openai_model import OpenAIModel
+
+    return OpenAIModel(model=settings.model, api_key=key, base_url=settings.base_url)

@@ -1,0 +1,47 @@
+"""The folder a node lives in while it runs: what lies where, and the node's own name."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
+
+
+class RunFolder:
+    """Paths below ``[server] run_dir``. Private to the user who runs the gateway (0700)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.snapshot = self.path / "snapshot"  # what workers run on
+        self.spool = self.path / "spool"  # records on their way up
+        self.journal = self.path / "journal"  # what control could not save while the store was away
+        self.workers = self.path / "workers"  # how many are alive, kept by the supervisor
+        self.lock = self.path / "lock"
+        self.control_socket = self.path / "control.sock"  # the command line's: whoever may open it is an administrator
+        self.admin_socket = self.path / "admin.sock"  # where workers forward admin paths to in shared mode
+
+    def make(self) -> None:
+        """Make it, private."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.chmod(0o700)
+
+    def node(self) -> str:
+        """This node's name, made once: the host's, and chance, because hosts are cloned and containers renamed."""
+        file = self.path / "node"
+        with contextlib.suppress(FileNotFoundError):
+            if name := file.read_text().strip():
+                return name
+        host = _NOT_IN_NAMES.sub("", socket.gethostname().lower())[:20] or "node"
+        fresh = file.with_suffix(f".{secrets.token_hex(4)}")
+        fresh.write_text(f"{host}{secrets.token_hex(3)}\n")
+        with contextlib.suppress(FileExistsError):
+            file.hardlink_to(fresh)  # whoever is first names the node
+        fresh.unlink()
+        return file.read_text().strip()

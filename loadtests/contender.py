@@ -1,0 +1,66 @@
+"""Run SentinelStack as one contender of a side-by-side measurement.
+
+Reads PORT, UPSTREAM_URL, REDIS_URL, JWT_SECRET and RUN (a scratch folder) from the environment, writes a sentinel.toml
+with everything on (JWT, Redis limit per subject, records, metrics) and becomes ``sentinel serve``.
+
+    DRIVER    asgi (default)
+    WORKERS   1 (default)
+    STORE     a store URL; SQLite in the scratch folder by default
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+CONFIG = """\
+[server]
+port = {port}
+workers = {workers}
+driver = "{driver}"
+run_dir = "{run}"
+
+[admin]
+bind = "127.0.0.1:0"
+
+[auth.jwt]
+algorithms = ["HS256"]
+secret_env = "JWT_SECRET"
+
+[[upstreams]]
+name = "api"
+targets = ["{upstream}"]
+depends_on = []
+
+[[routes]]
+name = "api"
+match = {{ path = "/*" }}
+upstream = "api"
+auth = "jwt"
+limit = "1000000/s burst 1000000 per subject"
+"""
+
+
+def main() -> None:
+    """Write the configuration and hand over to the gateway."""
+    given = os.environ
+    folder = Path(tempfile.mkdtemp(prefix="sentinel-", dir=given["RUN"]))
+    config = folder / "sentinel.toml"
+    config.write_text(
+        CONFIG.format(
+            port=given["PORT"],
+            workers=given.get("WORKERS", "1"),
+            driver=given.get("DRIVER", "asgi"),
+            run=folder / "run",
+            upstream=given["UPSTREAM_URL"],
+        )
+    )
+    os.environ["SENTINEL_REDIS__URL"] = given["REDIS_URL"]
+    os.environ["SENTINEL_STORE__URL"] = given.get("STORE") or f"sqlite:///{folder / 'sentinel.db'}"
+    os.execv(sys.executable, [sys.executable, "-m", "gateway", "serve", "--config", str(config)])  # noqa: S606 - becomes it
+
+
+if __name__ == "__main__":
+    main()
