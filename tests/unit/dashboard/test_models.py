@@ -151,6 +151,14 @@ class TestIncident:
         drawn = chart.chart(slow, [(0, Tally(requests=1, latency={500: 1})), (60, Tally())], 60, [], NOW)
         assert drawn.lines[0].values[1] is None and math.isclose(drawn.lines[0].values[0], 21.8, abs_tol=0.2)
 
+    def test_the_usual_band_holds_what_came_before_the_onset(self):
+        series = [
+            (int(self.incident.onset) - 150 + 15 * place, Tally(requests=30, errors=place)) for place in range(14)
+        ]
+        drawn = chart.chart(self.incident, series, 15, [], NOW)
+        assert drawn.usual == (0.0, 0.6), "ten points lie before the onset"
+        assert chart.usual([1.0, None, 2.0, 3.0, 4.0]) is None
+
     def test_marks_are_lettered_in_order_of_time_and_stay_inside(self):
         marks = chart.marks(self.incident, [], chart.span(self.incident, NOW))
         assert [mark.letter for mark in marks] == ["A", "B", "C"]

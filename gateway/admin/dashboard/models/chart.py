@@ -20,6 +20,7 @@ BEFORE_S = 600.0  # enough of the quiet time to see what usual was
 AFTER_S = 300.0  # after the close, to see that it stayed well
 LONGEST_S = 6 * 3600.0  # a chart of an incident that is never closed does not grow for ever
 MAX_MARKS = 12
+MIN_USUAL = 5  # points before the onset; fewer draw no band
 _LETTERS = "ABCDEFGHIJKL"
 
 
@@ -55,7 +56,7 @@ class Chart(msgspec.Struct, frozen=True):
     step_s: int
     lines: tuple[Line, ...]
     marks: tuple[Mark, ...]
-    expected: float | None = None  # the usual value of the first line, if one is known
+    usual: tuple[float, float] | None = None  # between which the first line stayed before the onset
 
 
 def span(incident: Incident, now: float) -> Span:
@@ -95,27 +96,36 @@ def chart(
 ) -> Chart:
     """The chart of ``incident`` over ``series`` (one tally per ``step_s`` seconds, in order of time)."""
     shown = span(incident, now)
-    lines, expected = _lines(incident, [tally for _, tally in series], step_s)
+    lines = _lines(incident.signal, [tally for _, tally in series], step_s)
+    before = [value for (at, _), value in zip(series, lines[0].values, strict=True) if at + step_s <= incident.onset]
     return Chart(
         at=tuple(at for at, _ in series),
         step_s=step_s,
         lines=lines,
         marks=marks(incident, revisions, shown),
-        expected=expected,
+        usual=usual(before),
     )
 
 
-def _lines(incident: Incident, tallies: Sequence[Tally], step_s: int) -> tuple[tuple[Line, ...], float | None]:
+def usual(before: Sequence[float | None]) -> tuple[float, float] | None:
+    """The band that held nine of ten points before the onset; None when too few say anything."""
+    known = sorted(value for value in before if value is not None)
+    if len(known) < MIN_USUAL:
+        return None
+    edge = len(known) // 20
+    return known[edge], known[-1 - edge]
+
+
+def _lines(signal: Signal, tallies: Sequence[Tally], step_s: int) -> tuple[Line, ...]:
     """Signals that can share one axis honestly: failed requests beside all requests, or one line by itself."""
     requests = tuple(round(tally.requests / step_s, 3) for tally in tallies)
-    usual = next((found.expected for found in incident.anomalies if found.signal is incident.signal), None)
-    if incident.signal is Signal.LATENCY:
+    if signal is Signal.LATENCY:
         p95 = tuple(_ms(quantile(tally.latency, 0.95)) for tally in tallies)
-        return (Line("p95", "main", "ms", p95),), _ms(usual)
-    if incident.signal is Signal.TRAFFIC:
-        return (Line("requests", "main", "/s", requests),), usual
+        return (Line("p95", "main", "ms", p95),)
+    if signal is Signal.TRAFFIC:
+        return (Line("requests", "main", "/s", requests),)
     failed = tuple(round(tally.errors / step_s, 3) for tally in tallies)
-    return (Line("failed", "errors", "/s", failed), Line("all requests", "requests", "/s", requests)), None
+    return (Line("failed", "errors", "/s", failed), Line("all requests", "requests", "/s", requests))
 
 
 def _ms(duration_us: float | None) -> float | None:

@@ -50,15 +50,20 @@ def chain(route: Route) -> tuple[str, ...]:
     return tuple(steps)
 
 
-def routes(snapshot: Snapshot) -> tuple[RouteLine, ...]:
-    """Every route in the order it is tried."""
+def routes(snapshot: Snapshot, *, with_incidents: bool = True) -> tuple[RouteLine, ...]:
+    """Every route in the order of the configuration.
+
+    Args:
+        snapshot: what is in force.
+        with_incidents: false for users of one tenant: an incident may be the operator's or another tenant's.
+    """
     return tuple(
         RouteLine(
             name=route.name,
             match=" ".join(filter(None, (", ".join(sorted(route.methods)) or "any method", route.host, route.path))),
             chain=chain(route),
             upstream=route.upstream,
-            incident=snapshot.open_incidents.get(route.name, ""),
+            incident=snapshot.open_incidents.get(route.name, "") if with_incidents else "",
         )
         for route in snapshot.routes
     )

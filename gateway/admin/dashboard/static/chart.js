@@ -32,6 +32,16 @@
     legend.querySelector("[data-at]").textContent = `${clock(model.at[shown])}${part}`;
   }
 
+  // Under the lines: where the first of them stayed before it began.
+  function drawUsual(u) {
+    if (!model.usual) return;
+    const [low, high] = model.usual.map((value) => u.valToPos(value, "y", true));
+    u.ctx.save();
+    u.ctx.fillStyle = colour(".swatch.usual");
+    u.ctx.fillRect(u.bbox.left, high - 1, u.bbox.width, Math.max(low - high, 0) + 2);
+    u.ctx.restore();
+  }
+
   function drawMarks(u) {
     const { ctx } = u;
     const ratio = devicePixelRatio;
@@ -65,15 +75,6 @@
       ctx.fillStyle = ground;
       ctx.fillText(mark.letter, x, y + ratio / 2);
     }
-    if (model.expected !== null && model.expected !== undefined) {
-      const y = Math.round(u.valToPos(model.expected, "y", true));
-      ctx.strokeStyle = colour(".probe-muted");
-      ctx.setLineDash([4 * ratio, 4 * ratio]);
-      ctx.beginPath();
-      ctx.moveTo(u.bbox.left, y);
-      ctx.lineTo(u.bbox.left + u.bbox.width, y);
-      ctx.stroke();
-    }
     ctx.restore();
   }
 
@@ -93,13 +94,13 @@
       tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
-      scales: { y: { range: (_, low, high) => [0, Math.max(high || 0, model.expected || 0) * 1.12 || 1] } },
+      scales: { y: { range: (_, low, high) => [0, (high || 0) * 1.12 || 1] } },
       axes: [
         { ...axis, grid: { show: false }, space: 70, size: 30, values: (_, ats) => ats.map((at) => clock(at).slice(0, 5)) },
         { ...axis, size: 64, values: (_, values) => values.map((value) => figure(value, unit)) },
       ],
       series: [{}, ...model.lines.map(series)],
-      hooks: { draw: [drawMarks], setCursor: [(u) => read(u.cursor.idx)] },
+      hooks: { drawClear: [drawUsual], draw: [drawMarks], setCursor: [(u) => read(u.cursor.idx)] },
     };
   }
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import msgspec
 from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
-from gateway.admin import tenancy
+from gateway.admin import audited, tenancy
+from gateway.admin.api.keys import Name
 from gateway.admin.dashboard.render import Notice
 from gateway.domain.audit import AuditEntry
 from gateway.domain.identity import Role
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from gateway.domain.identity import Actor
 
 PAGE_SIZE = 100
-LONGEST_NAME = 120
 MOST_SCOPES = 32
 MOST_DAYS = 3650
 _DAY_S = 86_400.0
@@ -46,14 +47,16 @@ def expiry(days: str, now: float) -> float | None:
 
 
 def named(text: str, field: str) -> str:
-    """A name a person can read in a list.
+    """A name by the same rule as the API's.
 
     Raises:
-        InvalidInputError: empty, too long, or with signs that cannot be printed.
+        InvalidInputError: empty, too long, or with characters that cannot stand in a forwarded header.
     """
-    if not text or len(text) > LONGEST_NAME or not text.isprintable():
-        raise InvalidInputError(f"{field}: write 1 to {LONGEST_NAME} printable characters", field=field)
-    return text
+    try:
+        return msgspec.convert(text, Name)
+    except msgspec.ValidationError as error:
+        allowed = "1 to 128 letters, digits and . _ : @ / -"
+        raise InvalidInputError(f"{field}: write {allowed}", field=field) from error
 
 
 def scopes_of(text: str) -> frozenset[str]:
@@ -125,12 +128,12 @@ class Keys:
     async def _note(self, actor: Actor, verb: str, key_id: str, tenant: str) -> None:
         entry = AuditEntry(
             at=self._ports.clock(),
-            actor=f"{actor.kind} {actor.name}",
+            actor=audited.name_of(actor),
             verb=verb,
             subject=f"key {key_id}",
             tenant=tenant,
         )
-        await self._ports.audit.write(entry)
+        await audited.write(self._ports.audit, entry)
 
     async def _show(
         self,

@@ -39,7 +39,7 @@ class Upstreams:
             here="Upstreams",
             upstreams=overview.upstreams(snapshot, ports.target_states(), ports.window, now, where),
             notes={upstream.name: routes.timeouts(snapshot, upstream.name) for upstream in snapshot.upstreams},
-            routes=routes.routes(snapshot),
+            routes=routes.routes(snapshot, with_incidents=not actor.tenant),
             revision=snapshot.revision,
             created_at=snapshot.created_at,
         )
