@@ -14,6 +14,7 @@ from gateway.admin.api.endpoint import PREFIX, Endpoint
 from gateway.admin.api.table import ENDPOINTS
 
 _REF = "#/components/schemas/{name}"
+_LISTING = re.compile(r"\bListing_(\w+?)_$")
 _PARAMETER = re.compile(r"{(\w+)}")
 
 
@@ -26,7 +27,7 @@ def document(endpoints: tuple[Endpoint, ...] = ENDPOINTS) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for row in endpoints:
         paths.setdefault(PREFIX + row.path, {})[row.method.lower()] = _operation(row, refs, components)
-    return {
+    whole = {
         "openapi": "3.1.0",
         "info": {
             "title": "SentinelStack",
@@ -40,7 +41,11 @@ def document(endpoints: tuple[Endpoint, ...] = ENDPOINTS) -> dict[str, Any]:
         "tags": [{"name": tag} for tag in dict.fromkeys(row.tag for row in endpoints)],
         "paths": paths,
         "components": {
-            "schemas": {name: schema for name, schema in sorted(components.items()) if name not in queries},
+            "schemas": {
+                name: schema
+                for name, schema in sorted(components.items(), key=lambda item: _public(item[0]))
+                if name not in queries
+            },
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "A token from /api/v1/auth/login."},
                 "cookie": {
@@ -53,6 +58,24 @@ def document(endpoints: tuple[Endpoint, ...] = ENDPOINTS) -> dict[str, Any]:
             },
         },
     }
+    renamed: dict[str, Any] = _renamed(whole)
+    return renamed
+
+
+def _renamed(value: Any) -> Any:
+    """The same document under the names the public reads."""
+    if isinstance(value, dict):
+        return {
+            _public(key): _public(item) if key in {"$ref", "title"} and isinstance(item, str) else _renamed(item)
+            for key, item in value.items()
+        }
+    return [_renamed(item) for item in value] if isinstance(value, list) else value
+
+
+def _public(name: str) -> str:
+    """IncidentShape → Incident, Listing_IncidentRow_ → IncidentRowList (also at the end of a reference)."""
+    name = _LISTING.sub(r"\1List", name)
+    return name.replace("ShapeList", "List").removesuffix("Shape")
 
 
 def _operation(row: Endpoint, refs: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
@@ -60,7 +83,7 @@ def _operation(row: Endpoint, refs: dict[str, Any], components: dict[str, Any]) 
         "operationId": row.name,
         "summary": row.summary,
         "tags": [row.tag],
-        "description": _who(row),
+        "description": _description(row),
         "responses": _responses(row, refs),
     }
     if row.role is None:
@@ -74,6 +97,11 @@ def _operation(row: Endpoint, refs: dict[str, Any], components: dict[str, Any]) 
             "content": {"application/json": {"schema": refs[str(row.body)]}},
         }
     return operation
+
+
+def _description(row: Endpoint) -> str:
+    of_query = (row.query.__doc__ or "") if row.query is not None else ""
+    return " ".join(f"{of_query} {_who(row)}".split())
 
 
 def _who(row: Endpoint) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from gateway.admin.api.table import ENDPOINTS
 from tests.admin_client import API, Admin, assert_problem
 from tests.admin_fakes import NOW, PASSWORD
 
-IDS = {"/requests/{id}": "requests", "/users/{id}": "users"}
 READING = [row for row in ENDPOINTS if row.method == "GET" and row.name != "follow_requests"]
 
 
@@ -63,8 +63,6 @@ def test_a_store_that_forgets_the_filter_still_shows_nothing_of_others(admin):
     forgetful = admin.fakes.requests.search
 
     async def search(wanted):
-        import msgspec
-
         return await forgetful(msgspec.structs.replace(wanted, tenant=""))
 
     admin.fakes.requests.search = search

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
+from starlette.responses import Response
 
 from gateway.admin import tenancy
 from gateway.admin.api.endpoint import Api, Call, Endpoint, actor_of
@@ -12,9 +13,6 @@ from gateway.admin.api.live import LiveQuery
 from gateway.admin.api.shapes import Listing, RequestRow, Time, listing, seconds_of, shown
 from gateway.domain.identity import Role
 from gateway.domain.paging import Page, RequestFilter
-
-if TYPE_CHECKING:
-    from starlette.responses import Response
 
 
 class RequestQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,6 +59,9 @@ async def get_request(api: Api, call: Call) -> RequestRow:
 
 async def follow_requests(api: Api, call: Call) -> Response:
     """Follow requests as Server-Sent Events named ``request``; a slow reader loses the oldest."""
+
+    if call.request.method == "HEAD":  # what GET would answer, without following anything
+        return Response(media_type="text/event-stream")
 
     async def still_allowed() -> bool:
         return await api.auth.is_still_valid(call.request)
