@@ -242,41 +242,43 @@ def _aliased(found: list[_Weighed]) -> list[_Weighed]:
 def _unions(found: list[_Weighed], scorer: _Scorer) -> list[_Weighed]:
     """Several values of one attribute that rose together, the rest of the pattern being equal."""
     most = max(item.pattern.excess for item in found)
-    families: dict[tuple[Values, str], list[_Weighed]] = {}
+    families: dict[tuple[Values, str], list[tuple[Values, _Weighed]]] = {}
     for item in found:
         if item.pattern.excess < _UNION_LEAST * most:
             continue
         for values in (item.pattern.values, *item.pattern.aliases):
             for position, (name, _) in enumerate(values):
                 rest = values[:position] + values[position + 1 :]
-                families.setdefault((rest, name), []).append(item)
-    known = {item.leaves for item in found}
+                families.setdefault((rest, name), []).append((values, item))
     by_values = {values: item for item in found for values in (item.pattern.values, *item.pattern.aliases)}
-    united = []
+    known = {item.leaves for item in found}
+    united: dict[frozenset[int], _Weighed] = {}
     for (rest, _), members in families.items():
-        members.sort(key=lambda item: item.pattern.excess, reverse=True)
+        members.sort(key=lambda member: member[1].pattern.excess, reverse=True)
         for size in range(2, min(_UNION_OF, len(members)) + 1):
             union = _union(members[:size], by_values.get(rest), scorer, most)
             # All values of an attribute together are only a longer name for the pattern without it.
             if union is not None and union.leaves not in known:
-                united.append(union)
-    return united
+                united.setdefault(union.leaves, union)
+    return list(united.values())
 
 
-def _union(members: list[_Weighed], parent: _Weighed | None, scorer: _Scorer, most: float) -> _Weighed | None:
-    leaves = frozenset().union(*(item.leaves for item in members))
-    excess = sum(item.pattern.excess for item in members)
-    rates = [item.pattern.bad / item.pattern.total for item in members]
-    if any(item.pattern.excess < _UNION_PART * excess for item in members) or min(rates) < _UNION_RATE * max(rates):
+def _union(
+    members: list[tuple[Values, _Weighed]], parent: _Weighed | None, scorer: _Scorer, most: float
+) -> _Weighed | None:
+    items = [item for _, item in members]
+    leaves = frozenset().union(*(item.leaves for item in items))
+    excess = sum(item.pattern.excess for item in items)
+    rates = [item.pattern.bad / item.pattern.total for item in items]
+    if any(item.pattern.excess < _UNION_PART * excess for item in items) or min(rates) < _UNION_RATE * max(rates):
         return None
     whole = parent.pattern.total if parent is not None else scorer.whole.total
-    weighed = scorer.weigh(members[0].pattern.values, scorer.sum_of(leaves))
+    weighed = scorer.weigh(members[0][0], scorer.sum_of(leaves))
     if weighed is None or weighed.pattern.total >= _UNION_PARENT * whole:
         return None
     pattern = _with_score(weighed.pattern, most, _UNION_PENALTY ** (len(members) - 1))
-    return weighed._replace(
-        pattern=msgspec.structs.replace(pattern, members=tuple(item.pattern.values for item in members))
-    )
+    named = tuple(values for values, _ in members)
+    return weighed._replace(pattern=msgspec.structs.replace(pattern, members=named))
 
 
 def _descend(ranked: list[_Weighed], scorer: _Scorer) -> list[_Weighed]:

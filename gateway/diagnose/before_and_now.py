@@ -109,7 +109,7 @@ class BeforeAndNow:
             else:
                 bad, bad_before = row.now.errors, row.before.errors
             leaves.append(Leaf(values, bad, row.now.requests, bad_before, row.before.requests))
-        return leaves
+        return _telling(leaves)
 
     def loads(self, *, latency: bool) -> dict[str, Load]:
         """Every upstream's failures or seconds, now and before."""
@@ -118,6 +118,19 @@ class BeforeAndNow:
             badness = [tally.duration_us / 1e6 if latency else tally.errors for tally in (row.now, row.before)]
             out[upstream] = Load(row.now.requests, badness[0], row.before.requests, badness[1])
         return out
+
+
+def _telling(leaves: list[Leaf]) -> list[Leaf]:
+    """Without the tenant or the method where all requests share one: it tells nothing apart."""
+    silent = [
+        place
+        for place, name in enumerate(ATTRIBUTES)
+        if name in {"tenant", "method"} and len({leaf.values[place] for leaf in leaves}) == 1
+    ]
+    return [
+        leaf._replace(values=tuple("" if place in silent else value for place, value in enumerate(leaf.values)))
+        for leaf in leaves
+    ]
 
 
 def _clean(group: Group) -> tuple[str, ...]:

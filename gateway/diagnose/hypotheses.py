@@ -106,8 +106,12 @@ def _statement(names: dict[str, str], upstream: str, pattern: Pattern, topology:
     if len(pattern.members) > 1:
         common = _common(pattern)
         values = sorted({value for member in pattern.members for name, value in member if (name, value) not in common})
-        listed = ", ".join(quoted(value) if "tenant" in names else value for value in values)
-        return f"Requests at {listed} {verb} together"
+        varied = next(name for name, value in pattern.members[0] if (name, value) not in common)
+        listed = ", ".join(quoted(value) if varied == "tenant" else value for value in values)
+        beside = "".join(
+            f" with {name} {quoted(value) if name == 'tenant' else value}" for name, value in sorted(common)
+        )
+        return f"Requests with {varied} {listed}{beside} {verb} together"
     fails = "fails" if verb == "fail" else "is slow"
     if names.keys() <= {"target", "upstream"}:
         if "target" in names:

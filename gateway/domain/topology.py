@@ -46,4 +46,6 @@ class Topology(msgspec.Struct, frozen=True):
 
     def upstream_at(self, place: Place) -> str:
         """The upstream a place belongs to; empty when it has none."""
-        return place.upstream or self.upstream_of.get(place.route, "")
+        if place.upstream or not place.target:
+            return place.upstream or self.upstream_of.get(place.route, "")
+        return next((upstream for upstream, targets in self.targets.items() if place.target in targets), "")
