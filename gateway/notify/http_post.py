@@ -77,7 +77,10 @@ class Poster:
         Raises:
             DeliveryError: it did not arrive or was refused; says whether and when to try again. Never shows the URL.
         """
-        parsed = httpx2.URL(url)
+        try:
+            parsed = httpx2.URL(url)
+        except httpx2.InvalidURL as error:
+            raise DeliveryError("the configured URL is not one", retryable=False) from error
         try:
             async with asyncio.timeout(self._timeout_s):
                 answer = await self._send(parsed, body, headers)
@@ -117,7 +120,7 @@ class Poster:
             url.copy_with(host=address),
             content=body,
             headers={**headers, "Host": url.netloc.decode("ascii"), "Accept-Encoding": "identity"},
-            extensions={"sni_hostname": url.host},
+            extensions={"sni_hostname": url.raw_host.decode("ascii")},
         )
         response = await self._client.send(request, stream=True)
         try:

@@ -188,6 +188,11 @@ async def test_the_address_that_was_judged_is_the_one_that_is_reached(
     assert receiver.received[0].headers["host"] == f"rebinding.example:{receiver.port}"
 
 
+async def test_a_url_that_is_none_is_given_up_at_once() -> None:
+    error = await failure("http://a\x00b/very-secret")
+    assert not error.retryable
+
+
 async def test_an_operator_may_allow_link_local_addresses() -> None:
     url = httpx2.URL("http://169.254.169.254/")
     async with Poster(allow_link_local=True) as poster:
