@@ -59,7 +59,6 @@ async def get_request(api: Api, call: Call) -> RequestRow:
 
 async def follow_requests(api: Api, call: Call) -> Response:
     """Follow requests as Server-Sent Events named ``request``; a slow reader loses the oldest."""
-
     if call.request.method == "HEAD":  # what GET would answer, without following anything
         return Response(media_type="text/event-stream")
 
