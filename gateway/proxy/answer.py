@@ -99,13 +99,13 @@ class AnswerReader:
             self._head_bytes += len(data)
             self._parse(data)
             # Also stops one endless field, which the parser would gather up without limit.
-            self._limit(Phase.HEAD, self._head_bytes, MAX_HEAD_BYTES, _HEAD_TOO_LARGE)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._break_in(Phase.HEAD, _HEAD_TOO_LARGE)
         elif self._parser is not None:
             self._silent += len(data)
             self._parse(data)
-            self._limit(
-                Phase.BODY, self._silent, MAX_SILENT_BYTES, "64 KiB of chunk extensions or trailers without any body"
-            )
+            if self._silent > MAX_SILENT_BYTES:
+                self._break_in(Phase.BODY, "64 KiB of chunk extensions or trailers without any body")
         else:
             self._pass_on(data)
         return self.phase
@@ -222,8 +222,8 @@ class AnswerReader:
         if self._remaining == 0 and self.phase is Phase.BODY:  # the sink may have stopped us
             self.phase = Phase.WHOLE
 
-    def _limit(self, phase: Phase, size: int, most: int, problem: str) -> None:
-        if size > most and self.phase is phase:
+    def _break_in(self, phase: Phase, problem: str) -> None:
+        if self.phase is phase:
             self._break(problem)
 
     def _break(self, problem: str) -> None:

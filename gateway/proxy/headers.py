@@ -37,7 +37,9 @@ _CHAIN, _PROTO, _HOST, _PARENT, _STATE = (
     b"traceparent",
     b"tracestate",
 )
+_DECIDED_APART = frozenset({_CHAIN, _PARENT, _STATE})
 _ORDINARY = frozenset({b"keep-alive", b"close", b""})  # connection options that nominate no field
+_USUAL_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 _BODY_EXPECTED = frozenset({b"POST", b"PUT", b"PATCH"})  # RFC 9110 §8.6: these say "content-length: 0" when empty
 _WITHOUT_LENGTH = frozenset({204, 304})  # 204 must not carry one; on 304 it only invites mistakes in framing
 
@@ -101,7 +103,7 @@ def request_head(outbound: Outbound) -> bytes:
 def _target(outbound: Outbound) -> bytes:
     """The request target in origin form (RFC 9112 §3.2.1), or "*"; a URL or CONNECT would make us an open proxy."""
     path, method = outbound.path, outbound.method
-    if not _TOKEN.fullmatch(method) or method == b"CONNECT":
+    if method not in _USUAL_METHODS and (method == b"CONNECT" or not _TOKEN.fullmatch(method)):
         raise UnforwardableError("the method is not one that can be forwarded")
     if not path.startswith(b"/") and not (path == b"*" and method == b"OPTIONS"):
         raise UnforwardableError("the path does not begin with a slash")
@@ -175,20 +177,17 @@ def _passed(headers: Headers) -> tuple[list[bytes], Headers]:
 
 def _add_forwarded(lines: list[bytes], special: Headers, outbound: Outbound) -> None:
     """Begin the X-Forwarded family, or continue it where the peer may be believed."""
-    believed = special if outbound.trusted_peer else []
-    chain = [value for name, value in believed if name == _CHAIN and value]
-    if outbound.client:
-        chain.append(outbound.client)
+    chain, given = outbound.client, set[bytes]()
+    if special and outbound.trusted_peer:
+        chain = b", ".join([value for name, value in special if name == _CHAIN and value] + [chain] * bool(chain))
+        others = [field for field in special if field[0] not in _DECIDED_APART]
+        lines += [b"%b: %b" % field for field in others]
+        given = {name for name, _ in others}
     if chain:
-        lines.append(b"x-forwarded-for: " + b", ".join(chain))
-    given = set()
-    for name, value in believed:
-        if name not in {_CHAIN, _PARENT, _STATE}:
-            lines.append(b"%b: %b" % (name, value))
-            given.add(name)
+        lines.append(b"x-forwarded-for: " + chain)
     if _PROTO not in given:
         lines.append(b"x-forwarded-proto: " + outbound.scheme)
-    if _HOST not in given:
+    if outbound.host and _HOST not in given:
         lines.append(b"x-forwarded-host: " + outbound.host)
 
 

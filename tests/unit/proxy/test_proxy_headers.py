@@ -104,8 +104,8 @@ def test_the_forwarded_chain_is_begun_for_strangers_and_continued_for_trusted_pe
     ]
     assert lines(sent) == FORWARDED
     assert lines(sent, trusted_peer=True) == [
-        b"x-forwarded-for: 1.1.1.1, 2.2.2.2, 3.3.3.3, 192.0.2.7",
         b"x-forwarded-proto: https",
+        b"x-forwarded-for: 1.1.1.1, 2.2.2.2, 3.3.3.3, 192.0.2.7",
         b"x-forwarded-host: api.example",
     ]
 
