@@ -1,7 +1,7 @@
 """The admin plane as one ASGI application: /api/v1, /dashboard, /metrics, /docs, /openapi.json, /health.
 
-Build it once per listener: one instance for TCP (or for the data port in shared mode), and one handed to
-:class:`gateway.admin.local.LocalSocket` for the command line's private Unix socket.
+What stands around it says who is believed: nothing on TCP, :class:`gateway.admin.local.LocalSocket` on the command
+line's private socket, :class:`gateway.admin.forwarded.FromWorkers` on the socket of shared mode.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _plain_routes(ports: AdminPorts, metrics_token: str) -> list[Route]:
         return Response(encoded, media_type="application/json")
 
     async def docs(request: Request) -> Response:
-        return HTMLResponse(docs_page.page(document, guard.nonce(request)))
+        return HTMLResponse(docs_page.page(document, guard.nonce(request), prefix=request.scope.get("root_path", "")))
 
     return [
         Route("/", root),
@@ -113,7 +113,7 @@ def _plain_routes(ports: AdminPorts, metrics_token: str) -> list[Route]:
 def _handlers(auth: Auth, error_page: ErrorPage | None) -> dict[Any, Any]:
     async def as_page(request: Request, error: SentinelError) -> Response | None:
         wants_page = "text/html" in request.headers.get("accept", "")
-        if error_page is None or not wants_page or not request.url.path.startswith("/dashboard"):
+        if error_page is None or not wants_page or not guard.route_path(request.scope).startswith("/dashboard"):
             return None
         await auth.identify(request)  # the page's frame shows who is signed in
         return await error_page(request, error)

@@ -157,7 +157,8 @@ class Auth:
                 try:
                     await self.check(request, role)
                 except UnauthenticatedError:
-                    return RedirectResponse(f"{SIGN_IN_PATH}?next={_back_to(request)}", status_code=303)
+                    prefix = request.scope.get("root_path", "")
+                    return RedirectResponse(f"{prefix}{SIGN_IN_PATH}?next={_back_to(request)}", status_code=303)
                 return await endpoint(request)
 
             return guarded
@@ -221,6 +222,6 @@ class Auth:
 def _back_to(request: Request) -> str:
     """Where to return after signing in; only ever a path of our own, and only what can be read again with GET."""
     if request.method not in csrf.SAFE_METHODS:
-        return quote("/dashboard", safe="")
+        return quote(request.scope.get("root_path", "") + "/dashboard", safe="")
     query = f"?{request.url.query}" if request.url.query else ""
     return quote(request.url.path + query, safe="")

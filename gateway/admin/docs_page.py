@@ -17,7 +17,7 @@ padding: .25rem .75rem .25rem 0; overflow-wrap: anywhere } .quiet { opacity: .75
 """
 
 
-def page(document: dict[str, Any], nonce: str) -> str:
+def page(document: dict[str, Any], nonce: str, *, prefix: str = "") -> str:
     """The page; every text out of the document is escaped."""
     schemas = document["components"]["schemas"]
     sections = []
@@ -39,7 +39,7 @@ def page(document: dict[str, Any], nonce: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<style nonce="{escape(nonce)}">{_STYLE}</style></head><body>'
         f"<h1>SentinelStack API {escape(info['version'])}</h1><p>{escape(info['description'])}</p>"
-        '<p>The same as <a href="/openapi.json">OpenAPI 3.1</a>. Begin with:</p>'
+        f'<p>The same as <a href="{escape(prefix)}/openapi.json">OpenAPI 3.1</a>. Begin with:</p>'
         '<pre>curl -s localhost:8001/api/v1/auth/login -d \'{"email": "…", "password": "…"}\'</pre>'
         f"{''.join(sections)}<h2>Shapes</h2>{shapes}</body></html>"
     )

@@ -103,6 +103,12 @@ class _Exchange:
         await response(self.scope, self._receive, self.send)
 
 
+def route_path(scope: Scope) -> str:
+    """The path as routes know it, without the prefix that shared mode may put before it."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
 def nonce(request: Request) -> str:
     """What ``<script nonce=…>`` and ``<style nonce=…>`` of this answer must carry."""
     value: str = request.scope[_NONCE_KEY]
@@ -123,7 +129,7 @@ def _dress(headers: MutableHeaders, scope: Scope, nonce_value: str) -> None:
     headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
     headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
     headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
-    if not scope["path"].startswith("/dashboard/static/"):
+    if not route_path(scope).startswith("/dashboard/static/"):
         headers.setdefault("Cache-Control", "no-store")
     if scope["scheme"] == "https":
         headers.setdefault("Strict-Transport-Security", "max-age=31536000")

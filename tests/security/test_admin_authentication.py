@@ -14,9 +14,11 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from gateway.admin.api.table import ENDPOINTS
+from gateway.admin.forwarded import FromWorkers
 from gateway.admin.local import LocalSocket
 from gateway.domain.identity import RANK, Role
 from gateway.identity import tokens
+from gateway.identity.throttle import ADDRESS
 from tests.admin_client import API, ORIGIN, Admin, assert_problem
 from tests.admin_fakes import PASSWORD
 
@@ -216,6 +218,35 @@ def test_the_same_application_on_a_unix_socket_without_the_wrapper_trusts_nobody
     transport = httpx2.HTTPTransport(uds=path)
     with served(admin.app, uds=path), httpx2.Client(transport=transport, base_url="http://control") as client:
         assert client.get(f"{API}/auth/me").status_code == 401
+
+
+def test_in_shared_mode_strangers_stay_strangers_and_each_has_an_address_of_its_own(admin, tmp_path):
+    path = str(tmp_path / "a.sock")
+    login = {"email": "nobody@example.org", "password": "wrong wrong wrong"}
+    with (
+        served(FromWorkers(admin.app, prefix="/_sentinel"), uds=path),
+        httpx2.Client(transport=httpx2.HTTPTransport(uds=path), base_url="http://gateway/_sentinel") as client,
+    ):
+        assert client.get(f"{API}/auth/me", headers={"X-Sentinel-Operator": "root"}).status_code == 401
+        for number in range(ADDRESS.free + 2):
+            guess = {**login, "email": f"user{number}@example.org"}
+            chain = {"X-Forwarded-For": f"198.51.100.{number}, 192.0.2.1"}  # what stands before the last is hearsay
+            last = client.post(f"{API}/auth/login", json=guess, headers=chain)
+        other = client.post(f"{API}/auth/login", json=login, headers={"X-Forwarded-For": "192.0.2.2"})
+        good = {"email": "ana@example.org", "password": PASSWORD, "cookie": True}
+        behind_tls = {"X-Forwarded-For": "192.0.2.3", "X-Forwarded-Proto": "https"}
+        signed_in = client.post(f"{API}/auth/login", json=good, headers=behind_tls)
+    assert (last.status_code, other.status_code) == (429, 401)
+    assert signed_in.headers["set-cookie"].startswith("__Host-sentinel_session=")
+    assert "192.0.2.1" in {entry.subject.removeprefix("address ") for entry in admin.fakes.audit.rows}
+
+
+def test_forwarded_addresses_are_hearsay_on_tcp(admin):
+    client = TestClient(FromWorkers(admin.app), base_url=ORIGIN)
+    for number in range(ADDRESS.free + 2):
+        guess = {"email": f"user{number}@example.org", "password": "wrong wrong wrong"}
+        last = client.post(f"{API}/auth/login", json=guess, headers={"X-Forwarded-For": f"192.0.2.{number}"})
+    assert last.status_code == 429
 
 
 def test_the_wrapped_application_on_a_real_tcp_port_trusts_nobody(admin):
