@@ -30,6 +30,7 @@ class RedisBreaker:
         self._link = link
         self._timer: asyncio.TimerHandle | None = None
         self._asked_at: float | None = None
+        self._stopped = False
         link.on_up = self._close
 
     def trip(self, reason: str) -> None:
@@ -41,13 +42,19 @@ class RedisBreaker:
         self._later()
 
     def stop(self) -> None:
-        """End the trials."""
+        """End the trials for good."""
+        self._stopped = True
+        self._disarm()
+
+    def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _later(self) -> None:
-        self.stop()
+        self._disarm()
+        if self._stopped:
+            return
         pause = TRIAL_PAUSE_S * random.uniform(0.5, 1.5)  # noqa: S311 - spreads a herd, guards nothing
         self._timer = asyncio.get_running_loop().call_later(pause, self._try)
 
@@ -69,7 +76,7 @@ class RedisBreaker:
             self._close()
 
     def _close(self) -> None:
-        self.stop()
+        self._disarm()
         self._asked_at = None
         if self.open:
             self.open = False

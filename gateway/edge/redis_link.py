@@ -111,6 +111,7 @@ class RedisLink:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         self.abort()
+        await asyncio.sleep(0)  # the transport's last callback, which tells the handlers
 
     def send(self, data: bytes, handler: Callable[[object], None]) -> None:
         """Write protocol text for one command; ``handler`` gets its reply. Only while :attr:`ready`."""

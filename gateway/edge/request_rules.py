@@ -38,7 +38,7 @@ _BAD_QUERY = re.compile(rb"[^!-~\x80-\xff]|#")
 
 # Fields a step reads. Of the first group a second one is refused: two programs would choose differently.
 _ONCE = frozenset({b"host", b"content-length", b"transfer-encoding", b"authorization", b"x-api-key"})
-_WANTED = _ONCE | {b"x-request-id", b"traceparent", b"x-forwarded-for", b"user-agent"}
+_WANTED = _ONCE | {b"x-request-id", b"traceparent", b"x-forwarded-for", b"user-agent", b"upgrade"}
 
 
 def judge(exchange: Exchange, policy: EdgePolicy) -> Refusal | None:
@@ -48,6 +48,7 @@ def judge(exchange: Exchange, policy: EdgePolicy) -> Refusal | None:
         or _judge_target(exchange)
         or _judge_host(exchange)
         or _judge_framing(exchange, policy.max_body_bytes)
+        or _judge_upgrade(exchange)
     )
 
 
@@ -134,4 +135,11 @@ def _judge_framing(exchange: Exchange, limit: int) -> Refusal | None:
         exchange.content_length = int(length)
         if exchange.content_length > limit:
             return body_too_large(limit)
+    return None
+
+
+def _judge_upgrade(exchange: Exchange) -> Refusal | None:
+    """WebSocket is refused in plain words; any other upgrade is ignored, as RFC 9110 section 7.8 allows."""
+    if exchange.facts.get(b"upgrade", b"").lower() == b"websocket":
+        return Refusal(501, ErrorKind.BAD_REQUEST, "WebSocket is not served here.", close=True)
     return None

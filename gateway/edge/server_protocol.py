@@ -1,36 +1,50 @@
 """uvicorn's HTTP protocol with what ASGI does not pass on, and with bounds on a head that does not end.
 
-uvicorn joins a request's head without any limit of size or time and hands over a path that has lost the form it was
-sent in. This subclass cuts off heads that are too large or too slow, and adds two keys to the scope:
-``sentinel.target`` (the request target as received, so that absolute-form and fragments can be refused) and
-``sentinel.started_at`` (monotonic microseconds at the first byte). It leans on uvicorn's internals, so the version
-is pinned to the minor number and a test holds the contract.
+uvicorn joins a request's head without any limit of size or time, hands over a path that has lost the form it was sent
+in, and answers what is no HTTP by itself. This subclass cuts off heads that are too large or too slow, answers and
+records what never became a request, and adds two keys to the scope: ``sentinel.target`` (the request target as
+received, so that absolute-form and fragments can be refused) and ``sentinel.started_at`` (monotonic microseconds at the
+first byte). It leans on uvicorn's internals, so its minor version is pinned, and a test holds it.
 """
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.edge.exchange import now_us
+from gateway.domain.traffic import ErrorKind
+from gateway.edge.exchange import Refusal, now_us
 
 if TYPE_CHECKING:
     import asyncio
 
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-# Above what policy.max_header_bytes usually is, because the rules answer such heads with a problem document and a
-# record. What is larger still is not collected at all.
+    from gateway.edge.steps import Steps
+
+# Above what policy.max_header_bytes usually is, because the rules answer such heads with the request's own id and path.
+# What is larger still is not collected at all.
 MAX_HEAD_BYTES = 256 * 1024
 HEAD_TIMEOUT_S = 10.0  # from a connection's or a request's first moment to the end of the head
 
-_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_TOO_LARGE = Refusal(
+    431, ErrorKind.HEADERS_TOO_LARGE, f"The request line and header fields are over {MAX_HEAD_BYTES} bytes.", close=True
+)
+_TOO_SLOW = Refusal(408, ErrorKind.BAD_REQUEST, "The request line and header fields stopped coming.", close=True)
+_NO_HTTP = Refusal(400, ErrorKind.BAD_REQUEST, "The request is not valid HTTP/1.1.", close=True)
+
+
+def strict_http(steps: Steps) -> type[StrictHttpProtocol]:
+    """The protocol class of one worker: ``uvicorn.Config(app, http=strict_http(steps))``."""
+    return type("WorkerHttpProtocol", (StrictHttpProtocol,), {"steps": steps})
 
 
 class StrictHttpProtocol(HttpToolsProtocol):
-    """Give to uvicorn as ``http=StrictHttpProtocol``."""
+    """One client connection; made by :func:`strict_http`, which gives it the worker's steps."""
+
+    steps: Steps
 
     _begun_at = 0  # monotonic µs; of the connection until a request has begun on it
     _in_head = True
@@ -84,11 +98,24 @@ class StrictHttpProtocol(HttpToolsProtocol):
         pause_s = max(left_s, 0.001) if self._in_head else HEAD_TIMEOUT_S
         self._timer = self.loop.call_later(pause_s, self._look)
 
-    def _cut(self, answer: bytes) -> None:
-        """End the connection; with an answer unless one to an earlier request is still being sent on it."""
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words are replaced by ours
+        """The parser gave up."""
+        self._cut(_NO_HTTP)
+
+    def _cut(self, why: Refusal) -> None:
+        """End the connection: with an answer, unless that would land in the middle of another one.
+
+        A request whose body went wrong is answered as long as its own answer has not begun; its record is written by
+        the exchange it already is.
+        """
         if self.transport.is_closing():
             return
         cycle = cast("RequestResponseCycle | None", self.cycle)  # None until the first request; uvicorn does not say so
-        if cycle is None or cycle.response_complete:
-            self.transport.write(answer)
+        is_idle = cycle is None or cycle.response_complete
+        if is_idle or (cycle is not None and cycle.more_body and not cycle.response_started and not self.pipeline):
+            peer = self.client[0] if self.client else ""
+            headers, body = self.steps.reject(peer, why, self._begun_at, is_new=is_idle)
+            lines = [b"HTTP/1.1 %d %s\r\n" % (why.status, HTTPStatus(why.status).phrase.encode("ascii"))]
+            lines += [b"%s: %s\r\n" % field for field in headers]
+            self.transport.write(b"".join([*lines, b"\r\n", body]))
         self.transport.close()

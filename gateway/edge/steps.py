@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from gateway import logs
 from gateway.domain.routing import Route
 from gateway.domain.traffic import ErrorKind
-from gateway.edge import record, request_rules
+from gateway.edge import answer, record, request_rules
 from gateway.edge.authorize import authorize
 from gateway.edge.exchange import Exchange, Refusal, now_us
 from gateway.edge.identifiers import Identifiers
@@ -21,6 +21,7 @@ from gateway.edge.runtime import Runtime
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.domain.forwarding import Headers
     from gateway.domain.routing import Snapshot
     from gateway.edge.limits import Verdict
     from gateway.edge.rate_limit import RateLimiter
@@ -124,6 +125,21 @@ class Steps:
         refusal = self._read(exchange, exchange.runtime)
         exchange.auth_at = exchange.limit_at = now_us()
         return refusal
+
+    def reject(self, peer: str, why: Refusal, started_at: int, *, is_new: bool) -> tuple[Headers, bytes]:
+        """The answer to what never became a whole request; ``started_at`` is monotonic microseconds.
+
+        With ``is_new`` it is recorded, because no exchange of its own will be.
+        """
+        exchange = Exchange(
+            method=b"", path=b"", query=b"", headers=[], runtime=self.runtime, peer=peer, started_at=started_at
+        )
+        self._identifiers.assign(exchange)
+        headers, body = answer.refusal(exchange, why)
+        exchange.bytes_out = len(body)
+        if is_new:
+            self.finish(exchange)
+        return headers, body
 
     def finish(self, exchange: Exchange) -> None:
         """Write the record, once."""

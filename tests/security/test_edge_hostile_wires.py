@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from gateway.domain.traffic import RequestRecord
 from gateway.edge import server_protocol
 from gateway.edge.middleware import EdgeApp
 from tests.integration.edge.edge_world import FakeForwarder, Wire, get, serving, wait_for
@@ -150,6 +152,36 @@ def test_a_slow_answer_is_not_taken_for_a_slow_head(monkeypatch):
     monkeypatch.setattr(server_protocol, "HEAD_TIMEOUT_S", 0.1)
     with serving(EdgeApp(steps(), FakeForwarder(lambda call: call.loop.call_later(0.4, call.answer)))) as port:
         assert get(port)[0] == 200
+
+
+def test_what_is_no_http_gets_a_problem_document_and_a_record(world):
+    port, _, rows = world
+    said = exchange(port, b"\x16\x03\x01 not http at all\r\n")
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert json.loads(body)["detail"] == "The request is not valid HTTP/1.1."
+    wait_for(lambda: len(rows.rows) == 1)
+    record = RequestRecord(*rows.rows[0])
+    assert (record.status, record.error, record.client, record.path) == (400, "bad_request", "127.0.0.1", "")
+    assert record.id.encode() in head
+
+
+def test_garbage_behind_a_request_never_lands_inside_its_answer(world):
+    port, forwarder, _ = world
+    slow = forwarder.script
+    forwarder.script = lambda call: call.loop.call_later(0.05, call.answer)
+    try:
+        said = exchange(port, b"GET / HTTP/1.1\r\n" + HOST, b"\x00garbage\r\n\r\n")
+    finally:
+        forwarder.script = slow
+    assert b"400" not in said
+
+
+def test_a_websocket_handshake_is_501(world):
+    port, forwarder, _ = world
+    upgrade = "connection: Upgrade\r\nupgrade: WebSocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: eA==\r\n"
+    assert get(port, fields=upgrade)[0] == 501
+    assert forwarder.calls == []
 
 
 def test_the_minor_version_of_uvicorn_is_pinned_and_its_internals_are_as_we_lean_on_them():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from gateway.edge.middleware import EdgeApp
-from gateway.edge.server_protocol import StrictHttpProtocol
+from gateway.edge.server_protocol import strict_http
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,7 +82,7 @@ class FakeForwarder:
 def serving(app: Any, **changes: Any) -> Iterator[int]:
     """Run an ASGI app under uvicorn as the worker runs it; gives the port."""
     options: dict[str, Any] = {
-        "http": StrictHttpProtocol,
+        "http": strict_http(app._steps),
         "loop": "uvloop",
         "ws": "none",
         "lifespan": "off",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.domain.identity import ANONYMOUS, Principal
+from gateway.domain.routing import Limit, Scope
 from gateway.edge.limits import EncodedKeys, LimitSet, Verdict
 from gateway.edge.token_bucket import MAX_CAPACITY, TICKS_PER_S, LocalBuckets, bucket, charge
-from tests.unit.edge.edge_values import PER_CLIENT, exchange
+from tests.unit.edge.edge_values import PER_CLIENT, exchange, route
 
 START = 10**15
 
@@ -99,10 +101,37 @@ def test_what_a_caller_says_of_itself_cannot_forge_another_key():
 
 
 def test_rate_limit_fields_are_structured_fields():
-    odd = LimitSet((PER_CLIENT.__class__(name='a"b\\%d\n', rate=0.5, burst=9, scope=PER_CLIENT.scope, window_s=60),))
+    odd = LimitSet((Limit(name='a"b\\%d\n', rate=0.5, burst=9, scope=PER_CLIENT.scope, window_s=60),))
     verdict = Verdict(limits=odd, answers=[8, 0, 3 * TICKS_PER_S + 1])
     assert dict(verdict.fields()) == {
         b"ratelimit-policy": b'"a\\"b\\\\%d?";q=30;w=60',
         b"ratelimit": b'"a\\"b\\\\%d?";r=8;t=4',
     }
     assert odd.keys(exchange())[0][1] == "c\x00192.0.2.1"
+
+
+def whom(scope: Scope, **identity: str) -> str:
+    made = exchange()
+    made.route = route()
+    made.principal = Principal(**({"kind": "jwt"} | identity)) if identity else ANONYMOUS
+    return LimitSet((Limit(name="n", rate=1.0, burst=1, scope=scope),)).keys(made)[0][1]
+
+
+def test_each_scope_counts_whom_it_says_and_falls_back_when_the_caller_has_no_such_identity():
+    ana = {"subject": "ana", "tenant": "acme", "key_id": "k-1"}
+    counted = [whom(scope, **ana) for scope in Scope]
+    assert len(set(counted)) == len(Scope)
+    assert [whom(scope) for scope in (Scope.SUBJECT, Scope.KEY, Scope.TENANT)] == [whom(Scope.CLIENT)] * 3
+    assert whom(Scope.TENANT, subject="ana") == whom(Scope.KEY, subject="ana") == whom(Scope.SUBJECT, subject="ana")
+
+
+def test_no_spelling_of_a_subject_is_another_callers_bucket():
+    ana = whom(Scope.SUBJECT, subject="ana", tenant="acme")
+    assert ana != whom(Scope.SUBJECT, subject="ana", tenant="other")
+    assert ana != whom(Scope.SUBJECT, subject="ana", tenant="acme", kind="key")
+    assert whom(Scope.SUBJECT, subject="acme") != whom(Scope.TENANT, tenant="acme")
+
+
+def test_long_names_are_kept_as_digests_so_that_tables_are_bounded_in_bytes():
+    assert len(whom(Scope.SUBJECT, subject="x" * 256)) == 32
+    assert whom(Scope.SUBJECT, subject="x" * 256) != whom(Scope.SUBJECT, subject="x" * 255)
