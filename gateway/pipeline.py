@@ -123,6 +123,9 @@ class Pipeline:
         """Go on where whoever led before stopped."""
         async with self._lock:
             await self._cases.load()
+            for incident in self._cases.open_ones:
+                if incident.diagnosis is not None:  # told once, whoever tells it: this is for what died unsent
+                    await self._teller.tell(incident, What.OPENED)
 
     async def tick(self) -> None:
         """One pass over recent traffic and every open incident."""
@@ -279,7 +282,8 @@ class Pipeline:
         )
         text = f"Proposed, {asks} ({action.risk}: {action.risk_reason}): {action.effect}"
         incident = await self._cases.save_action(action, TimelineEntry(now, "action.proposed", text))
-        await self._teller.tell(incident, What.PROPOSED, action)
+        if decision is risk_policy.Decision.ASK:
+            await self._teller.tell(incident, What.PROPOSED, action)
 
     async def _run(self, approved: Action, now: float) -> Action:
         """Carry out an approved action: claimed by one, saved, then done."""
@@ -318,10 +322,12 @@ class Pipeline:
         for entry in progress.entries:
             if entry.kind in NEWS:
                 await self._teller.tell(incident, NEWS[entry.kind], action)
-        if progress.escalate and incident.state is IncidentState.MITIGATING:
+        if progress.escalate:
             text = "The gateway is at its end here: a person has to look."
+            if incident.state is IncidentState.MITIGATING:
+                incident = incident.moved_to(IncidentState.ANALYZING)
             entry = TimelineEntry(progress.entries[-1].at, "incident.escalated", text)
-            await self._cases.save(incident.moved_to(IncidentState.ANALYZING), entry)
+            await self._teller.tell(await self._cases.save(incident, entry), What.ESCALATED)
 
     # Close.
 
@@ -336,7 +342,7 @@ class Pipeline:
     async def _close(self, incident_id: str, why: str, actor: Actor, now: float) -> Incident:
         for action in self._cases[incident_id].actions:
             if action.state is ActionState.EXECUTED:
-                await self._keep(await self._remediation.take_back(action, now, "the incident was closed"))
+                await self._take_back(action, now)
             elif (lapsed := approval.expire(action, now, "the incident was closed")) is not action:
                 await self._cases.save_action(lapsed, TimelineEntry(now, "action.expired", f"Lapsed: {lapsed.note}."))
         incident = self._cases[incident_id].moved_to(IncidentState.CLOSED)
@@ -350,10 +356,16 @@ class Pipeline:
         await self._teller.tell(incident, What.CLOSED)
         return incident
 
+    async def _take_back(self, action: Action, now: float) -> None:
+        try:
+            await self._keep(await self._remediation.take_back(action, now, "the incident was closed"))
+        except SentinelError as error:  # its directive ends by itself, and nobody has to wait for that to close
+            self._log.warning("action.not_taken_back", action=action.id, why=str(error))
+
     # What people decide.
 
-    async def approve(self, action_id: str, actor: Actor, quoted: str) -> Action:
-        """Run a PENDING action, ``quoted`` being the fingerprint of what was shown.
+    async def approve(self, action_id: str, actor: Actor, quoted: str = "") -> Action:
+        """Run a PENDING action, ``quoted`` being the fingerprint of what was shown (empty: whatever it is now).
 
         Raises:
             NotFoundError, ForbiddenError, or ConflictError naming who was first.
@@ -361,7 +373,7 @@ class Pipeline:
         async with self._lock:
             action = self._cases.of_action(action_id)
             now = self._clock()
-            return await self._run(approval.approve(action, actor, quoted, now), now)
+            return await self._run(approval.approve(action, actor, quoted or approval.fingerprint(action), now), now)
 
     async def reject(self, action_id: str, actor: Actor, reason: str) -> Action:
         """Decline a PENDING action. Raises as :meth:`approve`."""

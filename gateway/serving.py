@@ -107,7 +107,7 @@ class LiveWorkers:
 def in_background(stack: AsyncExitStack, *coroutines: Coroutine[Any, Any, None]) -> None:
     """Run these beside everything else; they are cancelled when the stack closes, and a crash is logged."""
     for coroutine in coroutines:
-        task = asyncio.create_task(coroutine, name=coroutine.__qualname__)
+        task = asyncio.create_task(coroutine, name=getattr(coroutine, "__qualname__", "background"))
         task.add_done_callback(_log_crash)
         stack.push_async_callback(_cancel, task)
 

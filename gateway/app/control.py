@@ -57,7 +57,8 @@ from gateway.store.buckets import Buckets
 from gateway.store.directives import Directives
 from gateway.store.engine import open_store
 from gateway.store.incidents import Incidents
-from gateway.store.journal import Journal, JournaledAudit, JournaledIncidents
+from gateway.store.journal import Journal
+from gateway.store.journaled import JournaledActions, JournaledAudit, JournaledIncidents
 from gateway.store.leases import Leases
 from gateway.store.outbox import Outbox as OutboxStore
 from gateway.store.records import Records
@@ -74,7 +75,9 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 
-async def control(folder: RunFolder, settings: Settings, listener: socket.socket | None, *, config_path: str) -> None:
+async def control(  # noqa: PLR0915 - a list of what control is made of, in order
+    folder: RunFolder, settings: Settings, listener: socket.socket | None, *, config_path: str
+) -> None:
     """Control: ships records, detects and acts on them, and answers people; until SIGTERM.
 
     ``listener`` is the admin plane's own; without one, workers forward the admin paths (shared mode).
@@ -170,7 +173,7 @@ async def control(folder: RunFolder, settings: Settings, listener: socket.socket
             remediation=Remediation(
                 {ActionKind.EJECT_TARGET: EjectTarget(board)}, window, snapshot, remediate_settings
             ),
-            claims=Actions(store),
+            claims=JournaledActions(Actions(store), journal),
             teller=herald,
             detect=detect_settings,
             remediate=remediate_settings,
@@ -251,6 +254,7 @@ async def control(folder: RunFolder, settings: Settings, listener: socket.socket
         in_background(
             stack,
             shipper.run(),
+            journal.run(),
             outbox.run(),
             file_watcher.run(),
             live_workers.follow(),

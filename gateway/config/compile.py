@@ -71,6 +71,7 @@ def edge_policy(document: Document) -> EdgePolicy:
         admin_prefixes=admin_prefixes(document.admin.bind, document.admin.prefix),
         redis=bool(document.redis.url),
         limiter_budget_s=document.redis.budget_s,
+        spool_max_bytes=document.log.spool_max_bytes,
         server_timing=document.log.server_timing,
     )
 

@@ -85,6 +85,7 @@ class Rounds:
         await self._try("directives", self._board.sync)
         await self._try("keys", self._keys.publish)
         await self._try("revisions", self._revisions.record_missing)
+        await self._try("revisions", self._revisions.follow)
         if self._count % RENEW_EVERY == 0:
             self._board.renew_health()
         if self._count % PURGE_EVERY == 0:
