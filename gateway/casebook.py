@@ -6,18 +6,22 @@ and keeps it, before anything that follows from it is done.
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from gateway.domain.incident import Incident, IncidentState, TimelineEntry
+from gateway.domain.incident import Incident, IncidentState
 from gateway.errors import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gateway.detect.grouping import Join, Open
+    from gateway.domain.incident import TimelineEntry
     from gateway.domain.plan import Action
 
+MAX_ANOMALIES = 50
 MAX_TIMELINE = 500
 
 
@@ -128,3 +132,35 @@ def with_action(incident: Incident, action: Action) -> Incident:
     else:
         actions = (*incident.actions, action)
     return msgspec.structs.replace(incident, actions=actions)
+
+
+def opened(decision: Open, now: float) -> Incident:
+    """The incident that a grouping decision opens."""
+    # The id follows from what it is, so that whoever leads opens the same incident once.
+    identity = sha256(f"{decision.dedup_key}\x1f{decision.onset:.0f}".encode()).hexdigest()
+    return Incident(
+        id=f"in-{identity[:8]}",
+        dedup_key=decision.dedup_key,
+        state=IncidentState.OPEN,
+        severity=decision.severity,
+        signal=decision.signal,
+        place=decision.place,
+        title=decision.title,
+        opened_at=now,
+        onset=decision.onset,
+        updated_at=now,
+        version=0,
+        last_anomaly_at=now,
+        anomalies=decision.anomalies[:MAX_ANOMALIES],
+    )
+
+
+def joined(incident: Incident, decision: Join, now: float) -> Incident:
+    """The incident with what belongs to it as well; the latest of each finding is kept, the graver severity counts."""
+    latest = {(one.detector, one.signal, one.place): one for one in (*incident.anomalies, *decision.anomalies)}
+    return msgspec.structs.replace(
+        incident,
+        anomalies=tuple(latest.values())[-MAX_ANOMALIES:],
+        severity=min(incident.severity, decision.severity),  # P1 sorts before P4
+        last_anomaly_at=now,
+    )

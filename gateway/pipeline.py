@@ -8,13 +8,12 @@ module only routes values between them and keeps the order.
 from __future__ import annotations
 
 import asyncio
-from hashlib import sha256
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from gateway import logs
-from gateway.casebook import with_action
+from gateway.casebook import joined, opened, with_action
 from gateway.detect.detectors import examine_all
 from gateway.detect.grouping import Join, Open
 from gateway.detect.recovery import recovered
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from gateway.remediate.closed_loop import Progress, Remediation
 
 ACTIVE = frozenset({ActionState.APPROVED, ActionState.EXECUTED})
-MAX_ANOMALIES = 50
 FOLLOW_S = 60.0  # while nothing is done about it, the diagnosis follows the evidence in every pass this long …
 LOOK_AGAIN_S = 60.0  # … and this often afterwards
 
@@ -158,23 +156,7 @@ class Pipeline:
             self._log.info("anomaly.suppressed", dedup_key=decision.dedup_key, why=decision.why)
 
     async def _open(self, decision: Open, now: float) -> None:
-        # The id follows from what it is, so that whoever leads opens the same incident once.
-        identity = sha256(f"{decision.dedup_key}\x1f{decision.onset:.0f}".encode()).hexdigest()
-        incident = Incident(
-            id=f"in-{identity[:8]}",
-            dedup_key=decision.dedup_key,
-            state=IncidentState.OPEN,
-            severity=decision.severity,
-            signal=decision.signal,
-            place=decision.place,
-            title=decision.title,
-            opened_at=now,
-            onset=decision.onset,
-            updated_at=now,
-            version=0,
-            last_anomaly_at=now,
-            anomalies=decision.anomalies[:MAX_ANOMALIES],
-        )
+        incident = opened(decision, now)
         if incident.id in self._cases:
             return
         text = f"{decision.title}. {decision.anomalies[0].reason}"
@@ -182,22 +164,13 @@ class Pipeline:
         self._log.warning("incident.opened", incident=incident.id, severity=incident.severity, title=incident.title)
 
     async def _join(self, decision: Join, now: float) -> None:
-        incident = self._cases[decision.incident_id]
-        latest = {(one.detector, one.signal, one.place): one for one in (*incident.anomalies, *decision.anomalies)}
-        known_places = {one.place for one in incident.anomalies}
-        new = [one for one in decision.anomalies if one.place not in known_places]
-        graver = decision.severity < incident.severity  # P1 sorts before P4
-        incident = msgspec.structs.replace(
-            incident,
-            anomalies=tuple(latest.values())[-MAX_ANOMALIES:],
-            severity=decision.severity if graver else incident.severity,
-            last_anomaly_at=now,
-        )
-        if graver:
-            text = f"Raised to {decision.severity}: {decision.anomalies[0].reason}"
+        before = self._cases[decision.incident_id]
+        incident = joined(before, decision, now)
+        if incident.severity != before.severity:
+            text = f"Raised to {incident.severity}: {decision.anomalies[0].reason}"
             incident = await self._cases.save(incident, TimelineEntry(now, "incident.raised", text))
             await self._teller.tell(incident, What.RAISED)
-        elif new:
+        elif new := [one for one in decision.anomalies if one.place not in {known.place for known in before.anomalies}]:
             text = f"Belongs to it as well, {decision.why}: {new[0].reason}"
             await self._cases.save(incident, TimelineEntry(now, "incident.joined", text))
         else:
