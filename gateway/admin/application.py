@@ -20,6 +20,7 @@ from gateway import __version__
 from gateway.admin import docs_page, guard, openapi, problems
 from gateway.admin.api.endpoint import Api
 from gateway.admin.api.live import LiveStreams
+from gateway.admin.api.numbers import Sparklines
 from gateway.admin.api.table import ENDPOINTS
 from gateway.admin.api.trail import health
 from gateway.errors import NotFoundError, SentinelError, UnauthenticatedError
@@ -61,7 +62,7 @@ def build(
         timeout_s: until an answer must have begun.
         max_body_bytes: the largest request body.
     """
-    api = Api(ports=ports, auth=auth, live=streams or LiveStreams())
+    api = Api(ports=ports, auth=auth, live=streams or LiveStreams(), sparklines=Sparklines(ports.window))
     app = Starlette(
         routes=[
             *_plain_routes(ports, metrics_token),

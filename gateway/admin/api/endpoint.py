@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gateway.admin.api.live import LiveStreams
+    from gateway.admin.api.numbers import Sparklines
     from gateway.admin.auth import Auth
     from gateway.admin.ports import AdminPorts
     from gateway.domain.identity import Actor, Role
@@ -39,6 +40,7 @@ class Api:
     ports: AdminPorts
     auth: Auth
     live: LiveStreams
+    sparklines: Sparklines
 
 
 @dataclass(slots=True)

@@ -1,7 +1,8 @@
-"""Sums as people read them: rates, shares and percentiles over spans of the window or of stored buckets. Pure."""
+"""Sums as people read them: rates, shares and percentiles over spans of the window or of stored buckets."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -86,13 +87,33 @@ def by_route(window: Window, now: float, *, where: Where | None = None) -> dict[
     return {str(route): tally for (route,), tally in window.sums(start, end, by=("route",), where=where).items()}
 
 
-def sparkline(window: Window, now: float, *, where: Where | None = None) -> tuple[Point, ...]:
-    """The last quarter of an hour in steps of thirty seconds, empty ones included."""
-    end = now // SPARK_STEP_S * SPARK_STEP_S
-    steps: dict[int, Tally] = {}
-    for at, tally in window.series(end - SPARK_S, end, where=where):
-        steps.setdefault(at // SPARK_STEP_S * SPARK_STEP_S, Tally()).add(tally)
-    return tuple(Point(at=time_of(at), numbers=numbers(tally, SPARK_STEP_S)) for at, tally in sorted(steps.items()))
+class Sparklines:
+    """The last quarter of an hour in steps of thirty seconds, empty ones included.
+
+    A step that is over is added up once and kept: with thousands of series, adding all of them up for every reader
+    would hold control's loop for most of a second. Kept per tenant, for at most ``most`` of them.
+    """
+
+    def __init__(self, window: Window, *, most: int = 64) -> None:
+        self._window = window
+        self._most = most
+        self._steps: OrderedDict[str, dict[int, Point]] = OrderedDict()
+
+    def of(self, tenant: str, now: float, *, where: Where | None = None) -> tuple[Point, ...]:
+        """The steps a tenant sees (empty: all of it); ``where`` is the condition that belongs to it."""
+        end = int((now - FINE_S) // SPARK_STEP_S) * SPARK_STEP_S  # a cell behind, so that late records are in
+        wanted = range(end - SPARK_S, end, SPARK_STEP_S)
+        kept = self._steps.pop(tenant, {})
+        steps = {at: kept.get(at) or self._step(at, where) for at in wanted}
+        self._steps[tenant] = steps
+        while len(self._steps) > self._most:
+            self._steps.popitem(last=False)
+        return tuple(steps.values())
+
+    def _step(self, at: int, where: Where | None) -> Point:
+        return Point(
+            at=time_of(at), numbers=numbers(self._window.total(at, at + SPARK_STEP_S, where=where), SPARK_STEP_S)
+        )
 
 
 def hit_limits(window: Window, now: float, *, where: Where | None = None, most: int = 10) -> tuple[Limited, ...]:

@@ -170,7 +170,7 @@ async def get_overview(api: Api, call: Call) -> Overview:
         ready=not ports.not_ready(),
         reasons=reasons,
         last_minute=numbers.numbers(ports.window.total(start, end, where=where), numbers.LAST_S),
-        series=numbers.sparkline(ports.window, now, where=where),
+        series=api.sparklines.of(actor.tenant, now, where=where),
         upstreams=_upstreams(api, where),
         incidents=await _open_incidents(api, actor),
         directives=tuple(shown(directive, DirectiveShape) for directive in ports.snapshot().directives),
