@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from binascii import Error as Base64Error
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 MAX_TOKEN_BYTES = 8192  # as much as common servers allow for a whole header field
 MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: a key of the hash's size or larger
 MIN_RSA_BITS = 2048  # RFC 7518 section 3.3
+MAX_TIME = 2**53  # seconds since the epoch; refuses infinity, NaN and integers no float can hold
 MAX_NAME = 256  # characters of subject, tenant and token id
 
 _COMPACT = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -95,7 +95,7 @@ class JwtVerifier:
             raise UnauthenticatedError("the token is not canonical base64url")
         try:
             header = _decode_object(base64url_decode(segments[0]))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UnauthenticatedError("the token's header is not a JSON object") from error
         # "crit" lists extensions we must understand, and we know none; "b64" changes what was signed (RFC 7797).
         if "crit" in header or "b64" in header:
@@ -151,8 +151,8 @@ def _number(claims: dict[str, Any], name: str) -> float | None:
     value = claims.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise UnauthenticatedError(f"the token's {name} is not a number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_TIME:
+        raise UnauthenticatedError(f"the token's {name} is not a time")
     return float(value)
 
 
