@@ -96,6 +96,8 @@ def chart(
 ) -> Chart:
     """The chart of ``incident`` over ``series`` (one tally per ``step_s`` seconds, in order of time)."""
     shown = span(incident, now)
+    if series:
+        shown = shown._replace(start=max(shown.start, series[0][0]))
     lines = _lines(incident.signal, [tally for _, tally in series], step_s)
     before = [value for (at, _), value in zip(series, lines[0].values, strict=True) if at + step_s <= incident.onset]
     return Chart(

@@ -50,6 +50,7 @@ EVIDENCE_KINDS = {
     "change": "change",
     "sample": "sample",
     "topology": "who calls whom",
+    "blast_radius": "who is hurt",
 }
 DETECTORS = {
     "threshold": "above the threshold",

@@ -34,9 +34,9 @@ async def around(ports: AdminPorts, incident: Incident, actor: Actor, now: float
     span = chart.span(incident, now)
     where = chart.at_place(chart.surroundings(incident.place), actor.tenant)
     window = ports.window
-    in_memory = window.started_at is not None and window.started_at <= incident.onset
-    if in_memory and span.start + chart.BEFORE_S / 2 >= now - FINE_KEPT_S:
-        start = max(span.start, now - FINE_KEPT_S)
+    begun = window.started_at
+    if begun is not None and begun <= incident.onset and span.start + chart.BEFORE_S / 2 >= now - FINE_KEPT_S:
+        start = max(span.start, now - FINE_KEPT_S, begun)  # no line of zeros from before there was anything to see
         cells = window.series(start, min(span.end, last_whole_cell(now)), where=where)
         return Traffic(grouped(cells, _FINE_STEP), FINE_S * _FINE_STEP)
     whole_minutes_end = min(span.end, now // COARSE_S * COARSE_S)

@@ -14,10 +14,11 @@ from gateway.admin.dashboard.models import chart as chart_model
 from gateway.admin.dashboard.models import incident as model
 from gateway.admin.dashboard.models.markdown import export
 from gateway.admin.dashboard.render import Notice, segment
-from gateway.admin.dashboard.views.around import around
+from gateway.admin.dashboard.views.around import FINE_KEPT_S, around
 from gateway.domain.identity import Role
 from gateway.domain.incident import IncidentState, Severity
 from gateway.domain.plan import ActionState
+from gateway.domain.window import COARSE_S
 from gateway.errors import ConflictError, NotFoundError, StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -185,5 +186,8 @@ class Incidents:
         if window.started_at is None or window.started_at > incident.onset:
             return ()
         where = chart_model.at_place(chart_model.surroundings(incident.place), actor.tenant)
-        sums = window.sums(incident.onset, incident.closed_at or now, by=("tenant",), where=where, minutes=True)
+        end = incident.closed_at or now
+        minutes = incident.onset < now - FINE_KEPT_S
+        start = incident.onset // COARSE_S * COARSE_S if minutes else incident.onset  # a cell counts by its beginning
+        sums = window.sums(start, end, by=("tenant",), where=where, minutes=minutes)
         return model.hurt_by_tenant(sums, incident.signal)
