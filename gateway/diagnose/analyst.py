@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 log = logs.get("diagnose")
 
-MAX_ANSWER_TOKENS = 3000
+# A report is about a thousand tokens; the rest is room for models that think before they write.
+MAX_ANSWER_TOKENS = 6000
 
 
 def _nobody_counts(_provider: str, _direction: str, _tokens: int) -> None:
@@ -86,9 +87,11 @@ class Analyst:
             report = _fallback(plain, f"{self._model.provider} took longer than {self._settings.timeout_s:g} s")
         except ModelError as error:
             report = _fallback(plain, f"{error}; {error.remedy}" if error.remedy else str(error))
-        except Exception as error:  # a task border: an incident must get its report whatever a vendor's library does
-            log.exception("model.broke", incident=incident.id, provider=self._model.provider)
-            report = _fallback(plain, f"unexpected {type(error).__name__} while asking {self._model.provider}")
+        except Exception as error:  # noqa: BLE001 - task border: an incident gets its report whatever a library does
+            name = type(error).__name__
+            # No traceback: the frames of a vendor's library can show the key and the question.
+            log.error("model.broke", incident=incident.id, error=name)  # noqa: TRY400 - see above
+            report = _fallback(plain, f"unexpected {name} while asking {self._model.provider}")
         report = msgspec.structs.replace(report, duration_s=round(time.monotonic() - begun, 3))
         if report.fallback_reason:
             log.warning("model.fell_back", incident=incident.id, reason=report.fallback_reason)

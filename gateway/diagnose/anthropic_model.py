@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
     from anthropic.types import Message
 
-DEFAULT_MODEL = "claude-sonnet-4-5"
+DEFAULT_MODEL = "claude-sonnet-5-5"
 _RETRIES = 1  # the caller's deadline is short; a second retry would only use it up
 
 
@@ -26,7 +26,7 @@ class AnthropicModel:
     """Asks for structured output (``output_config``), so the answer is JSON of our schema.
 
     Args:
-        model: such as ``claude-sonnet-4-5``; empty for the default.
+        model: such as ``claude-sonnet-5-5``; empty for the default.
         api_key: the key itself, from the environment.
         base_url: without ``/v1``; empty for Anthropic's own.
         timeout_s: per read; the caller holds the deadline over everything.

@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from decimal import Decimal
 
-# USD per million tokens (in, out), list prices; the longest matching name counts. An unlisted model has no known
-# cost: the token budget still holds, and the report says "unknown".
+# USD per million tokens (in, out): standard list prices as of November 2026, for prompts under 100,000 tokens. A name
+# also stands for its dated versions. An unlisted model has no known cost: the token budget still holds, and the
+# report says "unknown".
 PRICES: dict[str, tuple[str, str]] = {
-    "claude-opus-4": ("15", "75"),
+    "claude-fable-5": ("10", "50"),
+    "claude-fable-5-1": ("10", "50"),
+    "claude-opus-5-5": ("4", "20"),
+    "claude-opus-5": ("5", "25"),
+    "claude-opus-4-8": ("5", "25"),
+    "claude-opus-4-7": ("5", "25"),
+    "claude-opus-4-6": ("5", "25"),
     "claude-opus-4-5": ("5", "25"),
-    "claude-sonnet-4": ("3", "15"),
+    "claude-sonnet-5-5": ("2", "10"),
+    "claude-sonnet-5": ("2", "10"),
+    "claude-sonnet-4-6": ("3", "15"),
+    "claude-sonnet-4-5": ("3", "15"),
+    "claude-haiku-5-5": ("0.10", "0.50"),
     "claude-haiku-4-5": ("1", "5"),
-    "claude-3-5-haiku": ("0.80", "4"),
+    "gpt-6.1-sol": ("2", "10"),
+    "gpt-6.1-terra": ("1", "5"),
+    "gpt-6-astra": ("10", "50"),
+    "gpt-6-sol": ("2", "10"),
+    "gpt-6-luna": ("0.10", "0.50"),
+    "gpt-5.6-sol": ("4", "20"),
+    "gpt-5.6-terra": ("2", "12"),
+    "gpt-5.6-luna": ("0.20", "1.20"),
+    "gpt-5.5": ("5", "30"),
+    "gpt-5.4": ("2.50", "15"),
+    "gpt-5.4-mini": ("0.75", "4.50"),
     "gpt-5": ("1.25", "10"),
     "gpt-5-mini": ("0.25", "2"),
     "gpt-5-nano": ("0.05", "0.40"),
@@ -21,6 +43,7 @@ PRICES: dict[str, tuple[str, str]] = {
     "gpt-4o": ("2.50", "10"),
     "gpt-4o-mini": ("0.15", "0.60"),
 }
+_DATE = re.compile(r"-(?:\d{8}|\d{4}-\d{2}-\d{2})$")
 _MILLION = Decimal(1_000_000)
 _DAY_S = 86_400
 _MOST_INCIDENTS = 1000
@@ -28,10 +51,10 @@ _MOST_INCIDENTS = 1000
 
 def cost_usd(model: str, tokens_in: int, tokens_out: int) -> Decimal | None:
     """What a call cost, or None for a model whose price is not known."""
-    names = [name for name in PRICES if model == name or model.startswith(f"{name}-")]
-    if not names:
+    prices = PRICES.get(_DATE.sub("", model))
+    if prices is None:
         return None
-    price_in, price_out = (Decimal(price) for price in PRICES[max(names, key=len)])
+    price_in, price_out = (Decimal(price) for price in prices)
     return (price_in * tokens_in + price_out * tokens_out) / _MILLION
 
 

@@ -56,9 +56,9 @@ def from_patterns(patterns: Sequence[Pattern], topology: Topology, verb: str) ->
 def with_margins(hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
     """Best first, each with its lead over the next."""
     ordered = sorted(hypotheses, key=lambda one: -one.score)
-    following = [one.score for one in ordered[1:]] + [0.0]
+    scores = [one.score for one in ordered] + [0.0]
     return [
-        msgspec.structs.replace(one, margin=one.score - behind) for one, behind in zip(ordered, following, strict=True)
+        msgspec.structs.replace(one, margin=one.score - scores[position + 1]) for position, one in enumerate(ordered)
     ]
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
     from openai.types.responses import Response
 
-DEFAULT_MODEL = "gpt-5-mini"
+DEFAULT_MODEL = "gpt-6.1-sol"
 _RETRIES = 1  # the caller's deadline is short; a second retry would only use it up
 
 
@@ -26,7 +26,7 @@ class OpenAIModel:
     """Asks for strict structured output, so the answer is JSON of our schema.
 
     Args:
-        model: such as ``gpt-5-mini``; empty for the default.
+        model: such as ``gpt-6.1-sol``; empty for the default.
         api_key: the key itself, from the environment.
         base_url: with ``/v1``; empty for OpenAI's own.
         timeout_s: per read; the caller holds the deadline over everything.
