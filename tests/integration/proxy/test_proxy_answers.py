@@ -284,3 +284,40 @@ async def test_an_upstream_that_does_not_read_pauses_the_client():
         await sink.wait()
     assert sink.pauses > 0
     assert got == [20 * 1024 * 1024]
+
+
+async def test_a_connection_whose_upload_is_still_under_way_when_the_answer_ends_is_not_used_again():
+    async def script(peer: Peer) -> None:
+        await peer.reader.readuntil(b"\r\n\r\n")
+        await peer.send(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n")
+        await asyncio.sleep(1)
+
+    async with proxied(script) as (proxy, origin):
+        call, sink = proxy.send(b"PUT", 32 * 1024 * 1024)
+        call.write(bytes(32 * 1024 * 1024))
+        call.finish()
+        await sink.wait()
+        assert (sink.status, sink.ended) == (413, True)
+        origin.script = answering(ok())
+        after = await proxy.ask()
+    assert bytes(after.received) == b"fine"
+    assert after.attempts[0][2] is False
+
+
+async def test_a_connection_paused_by_its_last_client_reads_again_for_the_next():
+    async with proxied(answering(ok())) as (proxy, origin):
+        sink = RecordingSink()
+        call, _ = proxy.send(sink=sink)
+        sink.on_body = call.pause_reading
+        await sink.wait()
+        after = await proxy.ask()
+    assert bytes(after.received) == b"fine"
+    assert origin.accepted == 1
+
+
+async def test_a_chunked_answer_to_head_costs_the_connection_since_a_body_may_follow():
+    async with proxied(answering(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", ok())) as (proxy, origin):
+        head = await proxy.ask(b"HEAD")
+        await proxy.ask()
+    assert head.ended
+    assert origin.accepted == 2
