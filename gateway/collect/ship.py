@@ -21,7 +21,7 @@ from gateway import logs
 from gateway.collect import aggregate, frames, segments
 from gateway.collect.tail import Batch, Tail
 from gateway.domain.shipment import Shipment
-from gateway.errors import ConflictError, StoreUnavailableError
+from gateway.errors import ConflictError, SentinelError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,7 +67,10 @@ class Observer(Protocol):
         ...
 
     def on_lost(self, records: int) -> None:
-        """So many records were dropped or went with a killed worker: they are missing from the numbering."""
+        """So many records will never be stored: dropped for room, or gone with a killed worker.
+
+        Known by the gap in their numbering, so what a worker says it dropped (``BatchHeader.dropped``) is in here.
+        """
         ...
 
     def on_stored(self, records: int, poisoned: int, seconds: float) -> None:
@@ -178,16 +181,13 @@ class Shipper:
         count = 0
         for batch in reading.batches:
             cells = aggregate.aggregate(batch.records)
-            if batch.lost:
-                self._observer.on_lost(batch.lost)
             self._observer.on_batch(batch.header, batch.records, cells)
             count += len(batch.records)
             self._hand_on(batch, cells)
         for stream, lost in reading.ended.items():
             self._over.add(stream)
             if lost:
-                self._observer.on_lost(lost)
-                _log.warning("spool.worker_died", stream=stream, lost=lost)
+                _log.warning("spool.worker_died", stream=stream, unwritten=lost)
         self._observer.on_spool(reading.spool_bytes)
         return count >= SHIP_RECORDS
 
@@ -216,10 +216,6 @@ class Shipper:
             if work or self._finished:
                 await self._store_all(work)
             self._store_is(up=True)
-        except StoreUnavailableError as error:
-            self._fall_behind()
-            self._store_is(up=False, error=error)
-            return False
         except ConflictError as error:
             # Somebody else stored these streams further: another control of this node, or a transaction whose answer
             # got lost. Ask where they stand and go on from there.
@@ -227,6 +223,14 @@ class Shipper:
             self._fall_behind()
             self._failures += 1
             return False
+        except SentinelError as error:
+            self._fall_behind()
+            self._store_is(up=False, error=error)
+            return False
+        except BaseException:
+            # Cancelled half way, say: what was taken to be stored is not in memory any more, but on the disk it is.
+            self._fall_behind()
+            raise
         self._delete_stored()
         return True
 
@@ -286,6 +290,8 @@ class Shipper:
         refused = await self._store.ship(shipment)
         self._stored.update(after)
         del self._finished[: len(finished)]
+        # Counted here, against what is stored: the front may have seen what was dropped for room before it was stored.
+        self._lost(sum(batch.lost for batch, _ in work))
         poisoned = self._keep_aside(work, refused)
         self._observer.on_stored(len(records) - len(refused), poisoned, self._monotonic() - started)
 
@@ -319,11 +325,18 @@ class Shipper:
         for stream in self._over - left:
             if self._behind or any(batch.stream == stream for batch, _ in self._pending):
                 continue
+            known = self._stored.get(stream)
+            taken = segments.read_life(self._folder, stream) or 0
+            self._lost(taken - (known.sequence if known is not None else 0))
             (self._folder / (stream + segments.LIFE_SUFFIX)).unlink(missing_ok=True)
             self._over.discard(stream)
             self._front.forget(stream)
             if self._stored.pop(stream, None) is not None:
                 self._finished.append(stream)  # its position may be forgotten, now that no file is left to read twice
+
+    def _lost(self, records: int) -> None:
+        if records > 0:
+            self._observer.on_lost(records)
 
     def _remove(self, name: str) -> None:
         if name in self._front.corrupt:

@@ -1,7 +1,7 @@
 """The worker's end of the spool: finished requests go into a list, the list goes to a file in one write.
 
 Nothing here raises into a request. A full or broken disk leaves rows in memory up to a cap; beyond it the oldest go,
-and because every record of a worker's life is numbered, control sees exactly how many (docs/adr/0004).
+and because every record of a worker's life is numbered, control sees exactly how many.
 
 The folder is bounded in bytes over all workers: whoever finds it too large removes the oldest finished segment. Two
 workers may look at once; unlinking is atomic, so a segment goes only once, and neither has to tell the other: the gap

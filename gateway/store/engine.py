@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -31,7 +32,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from gateway.errors import ConfigError, ConflictError, InvalidInputError, SentinelError, StoreUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from sqlalchemy import URL, Connection, Table
     from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 CONNECT_S = 5.0
-STATEMENT_S = 30.0  # a database this slow is as good as away: shipping goes on from the spool
+STATEMENT_S = 10.0  # a database this slow is as good as away: shipping goes on from the spool
+SILENT_S = 5.0  # after a time-out nobody else waits that long for nothing: refused at once, then tried again
 BUSY_MS = 5_000
 CACHE_KIB = 16_384  # keeps the inner pages of the request ids' index in memory, where rows land at random
 CHECKPOINT_PAGES = 8_000  # 32 MiB of log between checkpoints: an index page is then written back once, not often
@@ -54,11 +56,12 @@ class Store:
         self._engine = engine
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._writer = asyncio.Lock()
+        self._silent_until = 0.0
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """One transaction that only reads. Raises StoreUnavailableError."""
-        with _translated():
+        with self._translated():
             async with self._engine.connect() as connection, connection.begin():
                 yield connection
 
@@ -71,7 +74,7 @@ class Store:
             ConflictError: a unique key is taken.
             InvalidInputError: a value the database cannot hold.
         """
-        with _translated():
+        with self._translated():
             if not self.is_sqlite:
                 async with self._engine.begin() as connection:
                     yield connection
@@ -80,6 +83,18 @@ class Store:
                 connection = await plain.execution_options(**{_WRITES: True})
                 async with connection.begin():
                     yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turns what the database libraries raise into our own tree of errors."""
+        if monotonic() < self._silent_until:
+            raise StoreUnavailableError("the database did not answer in time a moment ago")
+        try:
+            yield
+        except _FOREIGN as error:
+            if isinstance(error, TimeoutError) and not self.is_sqlite:
+                self._silent_until = monotonic() + SILENT_S
+            raise translate(error) from error
 
     def upsert(self, table: Table) -> PostgresInsert | SqliteInsert:
         """An INSERT that can say ON CONFLICT; both databases share the syntax, SQLAlchemy keeps two classes for it."""
@@ -174,18 +189,6 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get(_WRITES, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-class _translated:  # noqa: N801 - reads as a word in `with _translated():`
-    """Turns what the database libraries raise into our own tree of errors."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if error is None or isinstance(error, SentinelError) or not isinstance(error, _FOREIGN):
-            return
-        raise translate(error) from error
 
 
 # OSError and TimeoutError come from sockets and pools; the drivers' own from shipping, which uses raw connections.

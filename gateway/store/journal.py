@@ -96,7 +96,7 @@ class Journal:
                 except StoreUnavailableError:
                     return False
                 except (SentinelError, msgspec.MsgspecError) as error:
-                    # Refused for good, or written by another version; kept beside the journal for people, so that others go on.
+                    # Refused for good, or of another version: kept aside for people, and the others go on.
                     _log.error("journal.refused", kind=kind, key=key, error=str(error))
                     self._set_aside(_encode(kind, key, body))
                 if self._entries.get((kind, key)) is body:  # not replaced while it was being saved

@@ -281,6 +281,19 @@ async def test_the_loss_of_a_killed_worker_is_told_once(bench):
     assert bench.files() == []
 
 
+async def test_shipping_cancelled_half_way_loses_nothing(bench, monkeypatch):
+    await bench.shipper.start()
+    bench.write("a", "b")
+    bench.shipper.observe()
+    monkeypatch.setattr(bench.store, "ship", lambda shipment: asyncio.sleep(60))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(bench.shipper.ship(), 0.01)
+    monkeypatch.undo()
+    bench.write("c")
+    assert await bench.shipper.drain()
+    assert bench.store.records == bench.watcher.seen == ["a", "b", "c"]
+
+
 async def test_run_carries_records_by_itself(bench):
     bench.shipper._ship_s = 0.01
     await bench.shipper.start()
