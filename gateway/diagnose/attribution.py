@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _PRIOR_WEIGHT = 5.0
 _COVERAGE_POWER = 4
@@ -132,16 +132,19 @@ def attribute(attributes: Sequence[str], leaves: Sequence[Leaf], *, limit: int =
 
 
 def _patterns(attributes: Sequence[str], rows: list[Leaf]) -> dict[Values, _Sum]:
-    sums: dict[Values, _Sum] = {}
+    """Sums of every pattern that holds anything bad; the others cannot have an excess."""
+    sums: dict[Values, _Sum] = {key: _Sum() for leaf in rows if leaf.bad > 0 for key in _keys(attributes, leaf)}
     for index, leaf in enumerate(rows):
-        named = [(name, value) for name, value in zip(attributes, leaf.values, strict=True) if value]
-        for depth in range(1, min(_DEEPEST, len(named)) + 1):
-            for key in combinations(named, depth):
-                part = sums.get(key)
-                if part is None:
-                    part = sums[key] = _Sum()
+        for key in _keys(attributes, leaf):
+            if (part := sums.get(key)) is not None:
                 part.add(index, leaf)
     return sums
+
+
+def _keys(attributes: Sequence[str], leaf: Leaf) -> Iterator[Values]:
+    named = [(name, value) for name, value in zip(attributes, leaf.values, strict=True) if value]
+    for depth in range(1, min(_DEEPEST, len(named)) + 1):
+        yield from combinations(named, depth)
 
 
 class _Weighed(NamedTuple):

@@ -153,3 +153,10 @@ def test_a_cycle_of_calls_still_makes_one_incident():
 
 def test_nothing_found_decides_nothing():
     assert decide([], [incident(Place(upstream="payments"))]) == []
+
+
+def test_a_target_alone_is_known_by_its_upstream():
+    topology = Topology(targets={"pay": ("p1", "p2")})
+    assert topology.upstream_at(Place(target="p2")) == "pay"
+    assert topology.upstream_at(Place(target="p9")) == ""
+    assert topology.upstream_at(Place(route="unknown")) == ""
