@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -69,6 +69,12 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+@lru_cache(4)
+def story(now: float) -> tuple[Window, tuple[tuple[BucketKey, Tally], ...], tuple[RequestRecord, ...]]:
+    """Window, buckets and records of one moment, made once for all tests: read them, do not add to them."""
+    return some_window(now), tuple(some_buckets(now)), tuple(some_records(now))
 
 
 @cache
@@ -541,7 +547,7 @@ class FakeDecisions:
 
 class FakeRequests:
     def __init__(self, now: float) -> None:
-        self.rows = some_records(now)
+        self.rows = list(story(now)[2])
 
     async def search(self, wanted: RequestFilter) -> Page[RequestRecord]:
         def fits(row: RequestRecord) -> bool:
@@ -586,7 +592,7 @@ class FakeLive:
 
 class FakeBuckets:
     def __init__(self, now: float) -> None:
-        self.rows = some_buckets(now)
+        self.rows = list(story(now)[1])
 
     async def read(self, start: float, end: float, *, route: str = "") -> Sequence[tuple[BucketKey, Tally]]:
         return [(key, tally) for key, tally in self.rows if start <= key.minute < end and route in {"", key.route}]
@@ -725,7 +731,7 @@ class FakeAdmin:
         self.keys = FakeKeys(now)
         self.audit = FakeAudit(now)
         self.configuration = FakeConfiguration(self.clock)
-        self.window = some_window(now)
+        self.window = story(now)[0]
         self.snapshot = some_snapshot(now)
         self.target_states = {(name, target): "ok" for name, targets in TARGETS.items() for target in targets}
         self.target_states["payments", BROKEN] = "ejected"
