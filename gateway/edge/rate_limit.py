@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from gateway.metrics import WorkerCounters
 
 MAX_BATCH = 128  # exchanges per script call: about 0.2 ms of Redis, which serves nobody else meanwhile
-LATE_LOOP_S = 0.001  # what a loop that was itself late gives the reply that may already lie in the socket
 
 
 def script() -> bytes:
@@ -160,7 +159,7 @@ class RateLimiter:
             self._batches.append(batch)
             self._send(link, batch)
         if self._watch is None:
-            self._watch = loop.call_at(now + breaker.budget_s, self._look, False)
+            self._watch = loop.call_at(now + breaker.budget_s, self._look)
 
     def _command(self, asks: list[_Ask], sha: bytes) -> bytes:
         encoded = self._keys.encoded
@@ -197,8 +196,11 @@ class RateLimiter:
             link.abort()  # a failover made it a replica; the address may lead to the new primary
         self._give_up("failed", [batch])
 
-    def _look(self, late: bool) -> None:  # noqa: FBT001 - call_at passes by position only
-        """The watch over the oldest call: one timer for all, armed again only while something is under way."""
+    def _look(self) -> None:
+        """The watch over the oldest call: one timer for all, armed again only while something is under way.
+
+        A loop that was busy itself does not blame Redis: asyncio and uvloop both read sockets before they run timers.
+        """
         self._watch = None
         breaker = self._breaker
         if breaker is None or not self._batches:
@@ -207,9 +209,7 @@ class RateLimiter:
         now = loop.time()
         due = self._batches[0].sent_at + breaker.budget_s
         if now < due:
-            self._watch = loop.call_at(due, self._look, False)
-        elif not late:  # this loop may have been busy itself: let it read what has arrived
-            self._watch = loop.call_later(LATE_LOOP_S, self._look, True)
+            self._watch = loop.call_at(due, self._look)
         else:
             self._count_call("slow")
             self._give_up("slow", list(self._batches))

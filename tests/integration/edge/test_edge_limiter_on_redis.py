@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 import uuid
 from contextlib import asynccontextmanager
 
 import pytest
 import redis
+import uvloop
 
 from gateway.domain.routing import Limit, Scope, WhenUnavailable
 from gateway.edge.limits import LimitSet
@@ -17,8 +19,6 @@ from gateway.edge.redis_link import RedisLink
 from gateway.errors import ConfigError
 from gateway.metrics import WorkerCounters
 from tests.unit.edge.edge_values import exchange, route
-
-pytestmark = pytest.mark.anyio
 
 CALLS = "sentinel_limiter_calls_total"
 FALLBACKS = "sentinel_limiter_fallback_total"
@@ -56,6 +56,7 @@ async def take(limiter: RateLimiter, limited: LimitSet, when: WhenUnavailable = 
         return verdict if verdict is not None else await later
 
 
+@pytest.mark.anyio
 async def test_all_checks_of_one_tick_go_in_one_call(redis_url):
     counters = WorkerCounters()
     async with limiter_on(redis_url, counters) as limiter:
@@ -65,6 +66,7 @@ async def test_all_checks_of_one_tick_go_in_one_call(redis_url):
     assert counters.take() == {f"{CALLS}|ok": 1}
 
 
+@pytest.mark.anyio
 async def test_a_tick_with_very_many_checks_is_cut_into_calls_of_128(redis_url):
     counters = WorkerCounters()
     async with limiter_on(redis_url, counters) as limiter:
@@ -74,6 +76,7 @@ async def test_a_tick_with_very_many_checks_is_cut_into_calls_of_128(redis_url):
     assert counters.take() == {f"{CALLS}|ok": 3}
 
 
+@pytest.mark.anyio
 async def test_two_workers_share_one_bucket(redis_url):
     async with limiter_on(redis_url) as one, limiter_on(redis_url) as two:
         limited = limits(burst=10)
@@ -81,6 +84,7 @@ async def test_two_workers_share_one_bucket(redis_url):
     assert sum(verdict.allowed for verdict in verdicts) == 10
 
 
+@pytest.mark.anyio
 async def test_the_verdict_tells_what_is_left_and_when_to_come_back(redis_url):
     async with limiter_on(redis_url) as limiter:
         limited = limits(rate=0.1, burst=2, name="few")
@@ -90,6 +94,7 @@ async def test_the_verdict_tells_what_is_left_and_when_to_come_back(redis_url):
     assert made[2].refused_by().name == "few"
 
 
+@pytest.mark.anyio
 async def test_a_flushed_script_is_loaded_again_and_nobody_notices(redis_url):
     counters = WorkerCounters()
     async with limiter_on(redis_url, counters) as limiter:
@@ -104,6 +109,7 @@ async def test_a_flushed_script_is_loaded_again_and_nobody_notices(redis_url):
     assert FALLBACKS not in counted
 
 
+@pytest.mark.anyio
 async def test_a_hostile_subject_only_ever_reaches_its_own_key(redis_url):
     async with limiter_on(redis_url) as limiter:
         made = exchange(peer="x}:y\r\n*1\r\n$8\r\nFLUSHALL\r\n")
@@ -118,6 +124,7 @@ async def test_a_hostile_subject_only_ever_reaches_its_own_key(redis_url):
     assert len(keys) == 2
 
 
+@pytest.mark.anyio
 async def test_when_redis_freezes_only_the_first_wait_and_no_longer_than_the_budget(redis_server):
     counters = WorkerCounters()
     async with limiter_on(redis_server.url, counters, budget_s=0.025) as limiter:
@@ -136,6 +143,7 @@ async def test_when_redis_freezes_only_the_first_wait_and_no_longer_than_the_bud
         assert counters.take().get(FALLBACKS) is None
 
 
+@pytest.mark.anyio
 async def test_when_redis_dies_the_route_decides_and_when_it_is_back_so_are_the_limits(redis_server):
     counters = WorkerCounters()
     async with limiter_on(redis_server.url, counters, live_workers=lambda: 2) as limiter:
@@ -155,6 +163,7 @@ async def test_when_redis_dies_the_route_decides_and_when_it_is_back_so_are_the_
         assert [verdict.allowed for verdict in again] == [True] * 4 + [False]  # one extra burst, then the limit holds
 
 
+@pytest.mark.anyio
 async def test_requests_under_way_when_redis_dies_are_decided_at_once(redis_server):
     async with limiter_on(redis_server.url, budget_s=5.0) as limiter:
         limited = limits()
@@ -166,6 +175,7 @@ async def test_requests_under_way_when_redis_dies_are_decided_at_once(redis_serv
     assert all(verdict.allowed for verdict in verdicts)
 
 
+@pytest.mark.anyio
 async def test_without_redis_at_start_requests_are_decided_alone_from_the_first(redis_server):
     redis_server.stop()
     counters = WorkerCounters()
@@ -177,6 +187,7 @@ async def test_without_redis_at_start_requests_are_decided_alone_from_the_first(
     await limiter.close()
 
 
+@pytest.mark.anyio
 async def test_an_error_of_redis_is_a_fallback_and_counted(redis_server):
     counters = WorkerCounters()
     async with limiter_on(redis_server.url, counters) as limiter:
@@ -187,6 +198,7 @@ async def test_an_error_of_redis_is_a_fallback_and_counted(redis_server):
     assert counters.take() == {f"{CALLS}|failed": 1, FALLBACKS: 1}
 
 
+@pytest.mark.anyio
 async def test_a_password_and_a_database_are_used(redis_server):
     with redis.Redis.from_url(redis_server.url) as client:
         client.config_set("requirepass", "pass word")
@@ -198,6 +210,24 @@ async def test_a_password_and_a_database_are_used(redis_server):
 
 
 @pytest.mark.parametrize("url", ["http://x", "redis://h?socket_timeout=3", "unix://", "redis://h/x?db=y"])
+@pytest.mark.anyio
 async def test_a_url_that_is_wrong_or_would_do_nothing_is_refused(url):
     with pytest.raises(ConfigError):
         RedisLink(url, b"")
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_a_loop_that_was_busy_itself_does_not_blame_redis(redis_url, run):
+    counters = WorkerCounters()
+
+    async def busy():
+        async with limiter_on(redis_url, counters) as limiter:
+            waiting = asyncio.ensure_future(take(limiter, limits()))
+            while not limiter._batches:  # noqa: ASYNC110 - ticks are what this waits for
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the call is written now
+            time.sleep(0.1)  # noqa: ASYNC251 - four budgets long, and the reply lies in the socket
+            assert (await waiting).allowed
+
+    run(busy())
+    assert counters.take() == {f"{CALLS}|ok": 1}
