@@ -112,7 +112,9 @@ class SpoolWriter:
         return self._refused
 
     async def start(self) -> None:
-        """Flush every 200 ms from now on."""
+        """Flush every 200 ms from now on; from here on, a killed worker's records are counted to the last."""
+        with contextlib.suppress(OSError):  # a full disk: tried again with the first flush
+            self._ensure_life()
         self._ticker = asyncio.create_task(self._tick(), name="spool")
 
     async def close(self) -> None:
@@ -202,7 +204,6 @@ class SpoolWriter:
         if self._fd is not None and (self._size >= self._segment_bytes or now - self._opened_at > SEGMENT_AGE_S):
             self._end_segment()
         if self._fd is None:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._ensure_life()
             self._number += 1
             self._fd = segments.create_locked(self._folder / segments.segment_name(self.stream, self._number))
@@ -211,6 +212,7 @@ class SpoolWriter:
         return self._fd
 
     def _ensure_life(self) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._life_map is not None:
             return
         fd = segments.create_locked(self._folder / (self.stream + segments.LIFE_SUFFIX))

@@ -294,6 +294,24 @@ async def test_shipping_cancelled_half_way_loses_nothing(bench, monkeypatch):
     assert bench.store.records == bench.watcher.seen == ["a", "b", "c"]
 
 
+async def test_a_segment_whose_batch_still_waits_in_memory_is_not_deleted(bench, monkeypatch):
+    monkeypatch.setattr("gateway.collect.ship.SHIP_RECORDS", 2)
+    await bench.shipper.start()
+    for name in ("a", "b", "c"):
+        bench.write(name)
+        bench.writer._end_segment()
+    while bench.shipper.observe():
+        pass
+    bench.shipper.observe()
+    await bench.shipper.ship()
+    assert bench.store.records == ["a", "b"]
+    bench.restart()
+    await bench.shipper.start()
+    await bench.shipper.drain()
+    assert bench.store.records == ["a", "b", "c"]
+    assert bench.watcher.lost == 0
+
+
 async def test_run_carries_records_by_itself(bench):
     bench.shipper._ship_s = 0.01
     await bench.shipper.start()
