@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from time import monotonic_ns
+from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING
 
 from gateway import resources
@@ -151,15 +151,14 @@ class RateLimiter:
             for ask in waiting:
                 ask.then(self._decide_alone(ask.exchange, ask.limits, ask.keys))
             return
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = monotonic()  # not the loop's time, which uvloop reads once per tick: a long tick would count as Redis's
         for start in range(0, len(waiting), MAX_BATCH):
             asks = waiting[start : start + MAX_BATCH]
             batch = _Batch(asks, self._command(asks, link.sha), now)
             self._batches.append(batch)
             self._send(link, batch)
         if self._watch is None:
-            self._watch = loop.call_at(now + breaker.budget_s, self._look)
+            self._watch = asyncio.get_running_loop().call_later(breaker.budget_s, self._look)
 
     def _command(self, asks: list[_Ask], sha: bytes) -> bytes:
         encoded = self._keys.encoded
@@ -205,11 +204,9 @@ class RateLimiter:
         breaker = self._breaker
         if breaker is None or not self._batches:
             return
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        due = self._batches[0].sent_at + breaker.budget_s
-        if now < due:
-            self._watch = loop.call_at(due, self._look)
+        left_s = self._batches[0].sent_at + breaker.budget_s - monotonic()
+        if left_s > 0:
+            self._watch = asyncio.get_running_loop().call_later(left_s, self._look)
         else:
             self._count_call("slow")
             self._give_up("slow", list(self._batches))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from gateway import logs
@@ -59,7 +60,7 @@ class RedisBreaker:
         self._timer = asyncio.get_running_loop().call_later(pause, self._try)
 
     def _try(self) -> None:
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         if self._asked_at is not None:
             if now - self._asked_at > GIVE_UP_S:
                 self._link.abort()  # the answer to our PING is LinkLostError now
@@ -71,7 +72,7 @@ class RedisBreaker:
 
     def _answered(self, reply: object) -> None:
         asked_at, self._asked_at = self._asked_at, None
-        took = asyncio.get_running_loop().time() - (asked_at or 0.0)
+        took = monotonic() - (asked_at or 0.0)
         if not isinstance(reply, Exception) and took <= self.budget_s:
             self._close()
 
