@@ -61,9 +61,9 @@ class UpstreamCall:
         "_retried",
         "_reused",
         "_service",
-        "_started",
         "_target",
         "_tried",
+        "connect_by",
         "deadline",
         "sink",
         "timeouts",
@@ -72,7 +72,7 @@ class UpstreamCall:
     def __init__(self, service: Service, outbound: Outbound, sink: Sink) -> None:
         self.sink = sink
         self.timeouts = outbound.upstream.timeout
-        self.deadline = inf
+        self.deadline = self.connect_by = inf
         self._service = service
         self._outbound = outbound
         self._length = outbound.content_length
@@ -86,7 +86,6 @@ class UpstreamCall:
         self._attempt = 0
         self._target = ""
         self._tried: tuple[str, ...] = ()
-        self._started = 0.0
         self._reused = self._retried = self._paused = self._reading_paused = self._done = False
 
     def start(self) -> None:
@@ -96,8 +95,9 @@ class UpstreamCall:
         except UnforwardableError as error:
             self._fail(ErrorKind.BAD_REQUEST, 400, str(error))
             return
-        self._started = self._service.now()
-        self._try_target(self._started)
+        now = self._service.now()
+        self.connect_by = now + self.timeouts.connect_s
+        self._try_target(now)
 
     # --- what the driver calls ---
 
@@ -178,7 +178,7 @@ class UpstreamCall:
         self._tried = (*self._tried, name)
         self._attempt += 1
         now = self._service.now()
-        if timed_out or now >= self._started + self.timeouts.connect_s or not self._try_target(now):
+        if timed_out or now >= self.connect_by or not self._try_target(now):
             self._fail(ErrorKind.UPSTREAM_UNAVAILABLE, 502, reason)
 
     def turned_away(self, reason: str) -> None:
@@ -209,7 +209,9 @@ class UpstreamCall:
         if pool is not None and self._may_repeat(kind, untouched=untouched):
             self._retried = True
             pool.stale()
-            pool.acquire(self, self._service.now(), fresh=True)
+            now = self._service.now()
+            self.connect_by = now + self.timeouts.connect_s
+            pool.acquire(self, now, fresh=True)
             return
         self._service.note_failure(self._target, kind, detail)
         self._fail(kind, status, detail)

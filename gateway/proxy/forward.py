@@ -56,6 +56,11 @@ class UpstreamService:
         self._logged = {name: logged for name, logged in self._logged.items() if name in pools}
         self.upstream, self._pools = upstream, pools
 
+    def serves(self, upstream: Upstream) -> bool:
+        """Whether ``upstream`` is another state of this one: some target's address is the same."""
+        ours = {(target.host, target.port) for target in self.upstream.targets}
+        return any((target.host, target.port) in ours for target in upstream.targets)
+
     def choose(self, now: float, tried: tuple[str, ...]) -> tuple[Target, TargetPool] | None:
         """The target whose turn it is, and its connections."""
         target = self.rotation.pick(now, tried=tried)
@@ -115,6 +120,7 @@ class UpstreamForwarder:
         self._orders = Orders()
         self._in_force: dict[Directive, float] = {}
         self._services: dict[str, UpstreamService] = {}
+        self._adopted: dict[Upstream, UpstreamService] = {}
         self._retired: list[UpstreamService] = []
         self._refused = 0  # directives, already counted
 
@@ -141,15 +147,18 @@ class UpstreamForwarder:
                 service.change(upstream)
             service.rotation.eject(ejections_of(upstream.name, self._in_force), monotonic)
             services[upstream.name] = service
-        for service in self._services.values():
+        for service in (*self._services.values(), *self._adopted.values()):
             service.retire()
             self._retired.append(service)
-        self._services = services
+        self._services, self._adopted = services, {}
         self._hand_over()
 
     def forward(self, outbound: Outbound, sink: Sink) -> UpstreamCall:
         """Send ``outbound`` to one target of its upstream; answers arrive at ``sink``, possibly before this returns."""
-        service = self._services.get(outbound.upstream.name) or self._adopt(outbound.upstream)
+        upstream = outbound.upstream
+        service = self._services.get(upstream.name)
+        if service is None or (service.upstream is not upstream and not service.serves(upstream)):
+            service = self._adopted.get(upstream) or self._adopt(upstream)
         call = UpstreamCall(service, outbound, sink)
         call.start()
         return call
@@ -161,20 +170,26 @@ class UpstreamForwarder:
 
     async def close(self) -> None:
         """End every exchange (their sinks hear ``failed``) and close every connection."""
-        dials = [task for service in (*self._services.values(), *self._retired) for task in service.close()]
+        dials = [task for service in self._all() for task in service.close()]
         self._sweep.close()
         self._hand_over()
         await asyncio.gather(*dials, return_exceptions=True)
         await asyncio.sleep(0)  # the transports' last callbacks, before the loop may end
 
     def _adopt(self, upstream: Upstream) -> UpstreamService:
-        """An upstream of a snapshot older than the last one applied: a request keeps what it started with."""
-        service = UpstreamService(upstream, self._sweep)
-        self._services[upstream.name] = service  # until the next apply
+        """Serve an upstream that is not among those applied, until the next apply.
+
+        One of an older snapshot, since a request keeps what it started with; or control itself, which is no upstream
+        of the configuration. It is never mistaken for a configured one of the same name.
+        """
+        service = self._adopted[upstream] = UpstreamService(upstream, self._sweep)
         return service
 
+    def _all(self) -> tuple[UpstreamService, ...]:
+        return (*self._services.values(), *self._adopted.values(), *self._retired)
+
     def _hand_over(self) -> None:
-        for service in (*self._services.values(), *self._retired):
+        for service in self._all():
             service.take_counts(self._counters)
         self._retired = [service for service in self._retired if not service.empty]
         if self._orders.refused > self._refused:

@@ -30,7 +30,8 @@ _OPENED, _REUSED, _FAILED, _STALE = "opened", "reused", "failed", "stale"
 class Caller(Protocol):
     """A call in want of a connection. It is told exactly one of the three, unless it leaves before."""
 
-    deadline: float
+    deadline: float  # of waiting in the queue
+    connect_by: float  # monotonic seconds; all attempts to connect share it
     timeouts: Timeouts
 
     def connected(self, connection: UpstreamConnection, *, reused: bool) -> None:
@@ -163,7 +164,10 @@ class TargetPool:
 
     def _serve(self) -> None:
         while self._waiting and self.size < self.max_connections:
-            self._dial(self._next_waiting())
+            caller = self._next_waiting()
+            # Waiting for a slot was not connecting: it begins now.
+            caller.connect_by = asyncio.get_running_loop().time() + caller.timeouts.connect_s
+            self._dial(caller)
 
     def _dial(self, caller: Caller) -> None:
         task = asyncio.get_running_loop().create_task(self._open_for(caller))
@@ -171,7 +175,7 @@ class TargetPool:
 
     async def _open_for(self, caller: Caller) -> None:
         try:
-            async with asyncio.timeout(caller.timeouts.connect_s):
+            async with asyncio.timeout_at(caller.connect_by):
                 connection = await self._connect()
         except (OSError, UnicodeError) as error:
             # TimeoutError is an OSError: the kernel's ETIMEDOUT and our own clock mean the same to the caller.

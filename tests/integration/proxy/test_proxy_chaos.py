@@ -31,7 +31,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     answer=st.lists(st.sampled_from(PIECES), max_size=8),
     cut=st.integers(0, 80),

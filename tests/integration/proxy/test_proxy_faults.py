@@ -441,7 +441,8 @@ async def test_a_new_snapshot_moves_traffic_without_touching_what_is_under_way()
     ):
         _, under_way = proxy.send()
         await asyncio.sleep(0.05)
-        proxy.forwarder.apply((Upstream("orders", (new.target,)),), (), 0)
+        proxy.upstream = Upstream("orders", (new.target,))
+        proxy.forwarder.apply((proxy.upstream,), (), 0)
         assert bytes((await proxy.ask()).received) == b"new"
         answer.set()
         await under_way.wait()
@@ -515,6 +516,23 @@ async def test_a_target_that_does_not_take_connections_is_a_502_within_the_conne
     assert sink.failure.detail == "no connection within 0.5 s"
 
 
+async def test_trying_other_targets_does_not_prolong_the_connect_timeout():
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        port = deaf.getsockname()[1]
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        targets = [Target(f"deaf-{n}", "127.0.0.1", port) for n in range(3)]
+        async with proxy_to(*targets, timeouts=QUICK) as proxy:
+            sink = await proxy.ask()
+        for filler in fillers:
+            filler.close()
+    assert (sink.kind, sink.failure.target, sink.failure.attempts) == ("upstream_unavailable", "deaf-0", 1)
+
+
 async def test_a_client_paused_by_its_last_bytes_is_resumed_when_they_are_taken():
     read = asyncio.Event()
 
@@ -578,6 +596,19 @@ async def test_a_request_of_an_older_snapshot_finds_its_upstream_although_it_was
     async with proxied(answering(ok())) as (proxy, _):
         proxy.forwarder.apply((), (), 0)
         assert (await proxy.ask()).ended
+
+
+async def test_an_upstream_of_ours_is_never_mistaken_for_a_configured_one_of_the_same_name():
+    async with (
+        Origin(answering(ok(b"theirs"))).listening() as theirs,
+        proxied(answering(ok(b"ours"))) as (proxy, _),
+    ):
+        proxy.forwarder.apply((Upstream("orders", (theirs.target,)),), (), 0)
+        first, second = await proxy.ask(), await proxy.ask()
+        proxy.forwarder.apply((Upstream("orders", (theirs.target,)),), (), 0)
+        third = await proxy.ask()
+    assert {bytes(sink.received) for sink in (first, second, third)} == {b"ours"}
+    assert [sink.attempts[0][2] for sink in (first, second, third)] == [False, True, False]
 
 
 async def test_failures_of_one_target_are_logged_once_a_second_with_the_number_left_out(monkeypatch):

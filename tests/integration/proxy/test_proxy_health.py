@@ -18,6 +18,11 @@ CHECK = HealthCheck(path="/healthz", interval_s=0.05, healthy=2, unhealthy=3)
 SICK = b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n"
 
 
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"  # control's loop; nothing here is the proxy's own I/O
+
+
 class Listener:
     def __init__(self) -> None:
         self.heard: asyncio.Queue[tuple[str, str, bool, str]] = asyncio.Queue()
