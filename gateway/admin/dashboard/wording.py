@@ -93,10 +93,12 @@ def iso(at: float) -> str:
 
 def size(number_bytes: float) -> str:
     """Bytes in powers of 1024: ``812 B``, ``14.2 KiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
+    if number_bytes < 1024:  # noqa: PLR2004 - the base of the units
+        return f"{count(number_bytes)}{NARROW}B"
+    for unit in ("KiB", "MiB", "GiB"):
+        number_bytes /= 1024
         if number_bytes < 1024 or unit == "GiB":  # noqa: PLR2004 - the base of the units
             return f"{_figures(number_bytes)}{NARROW}{unit}"
-        number_bytes /= 1024
     raise AssertionError  # pragma: no cover - the last unit takes whatever is left
 
 

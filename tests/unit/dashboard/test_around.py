@@ -39,6 +39,16 @@ async def test_the_drawing_begins_when_the_gateway_did():
 
 
 @pytest.mark.anyio
+async def test_after_a_restart_the_minutes_that_were_read_back_are_drawn():
+    admin = FakeAdmin()
+    window = Window()
+    for minute in range(int(NOW - 1800) // 60 * 60, int(NOW) // 60 * 60, 60):
+        window.add_minute(minute, cell_at(minute, 60))
+    traffic = await around(dataclasses.replace(admin.ports, window=window), admin.incidents.rows[0], STAFF, NOW)
+    assert traffic.step_s == 60 and all(tally.requests for _, tally in traffic.series)
+
+
+@pytest.mark.anyio
 async def test_an_older_incident_is_drawn_from_stored_minutes():
     admin = FakeAdmin()
     old = msgspec.structs.replace(admin.incidents.rows[0], onset=NOW - 1800)

@@ -146,6 +146,9 @@ class TestIncident:
         failed, everything = drawn.lines
         assert (failed.values, everything.values) == ((1.0, 0.0), (2.0, 0.0))
 
+    def test_a_point_stands_in_the_middle_of_the_time_it_sums(self):
+        assert chart.chart(self.incident, [(60, Tally()), (120, Tally())], 60, [], NOW).at == (90, 150)
+
     def test_latency_is_drawn_in_milliseconds_with_gaps_where_nothing_came(self):
         slow = msgspec.structs.replace(some_incidents()[1], anomalies=())
         drawn = chart.chart(slow, [(0, Tally(requests=1, latency={500: 1})), (60, Tally())], 60, [], NOW)

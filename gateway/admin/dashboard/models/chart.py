@@ -50,7 +50,10 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Chart(msgspec.Struct, frozen=True):
-    """Everything the browser draws; the same figures stand in a table for who has no JavaScript."""
+    """Everything the browser draws; the same figures stand in a table for who has no JavaScript.
+
+    A point stands in the middle of the time it sums, so that a rise does not seem to come before its cause.
+    """
 
     at: tuple[int, ...]
     step_s: int
@@ -97,11 +100,11 @@ def chart(
     """The chart of ``incident`` over ``series`` (one tally per ``step_s`` seconds, in order of time)."""
     shown = span(incident, now)
     if series:
-        shown = shown._replace(start=max(shown.start, series[0][0]))
+        shown = shown._replace(start=max(shown.start, series[0][0] + step_s // 2))
     lines = _lines(incident.signal, [tally for _, tally in series], step_s)
     before = [value for (at, _), value in zip(series, lines[0].values, strict=True) if at + step_s <= incident.onset]
     return Chart(
-        at=tuple(at for at, _ in series),
+        at=tuple(at + step_s // 2 for at, _ in series),
         step_s=step_s,
         lines=lines,
         marks=marks(incident, revisions, shown),

@@ -127,7 +127,8 @@ def for_whom(incident: Incident, hurt: tuple[Hurt, ...]) -> str:
     """Callers first, in figures; without figures what the report names, else the place alone."""
     if hurt:
         errors, requests = sum(row.errors for row in hurt), sum(row.requests for row in hurt)
-        tenants = wording.joined([wording.shown(row.tenant) or "callers without a tenant" for row in hurt])
+        no_tenant = "callers" if len(hurt) == 1 else "callers without a tenant"
+        tenants = wording.joined([wording.shown(row.tenant) or no_tenant for row in hurt])
         if incident.signal is Signal.ERROR_RATE:
             return f"{tenants}: {wording.count(errors)} of {wording.count(requests)} requests failed"
         return f"{tenants}: {wording.plural(requests, 'request')}"

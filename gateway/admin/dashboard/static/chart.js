@@ -90,13 +90,13 @@
     return {
       width,
       height: width < 500 ? 230 : 300,
-      padding: [8, 8, 0, 0],
+      padding: [8, 20, 0, 0],
       tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
       scales: { y: { range: (_, low, high) => [0, (high || 0) * 1.12 || 1] } },
       axes: [
-        { ...axis, grid: { show: false }, space: 70, size: 30, values: (_, ats) => ats.map((at) => clock(at).slice(0, 5)) },
+        { ...axis, grid: { show: false }, space: 70, size: 30, values: (_, ats, _axis, _space, step) => ats.map((at) => clock(at).slice(0, step < 60 ? 8 : 5)) },
         { ...axis, size: 64, values: (_, values) => values.map((value) => figure(value, unit)) },
       ],
       series: [{}, ...model.lines.map(series)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.admin.dashboard.models import chart
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     from gateway.admin.ports import AdminPorts
     from gateway.domain.identity import Actor
     from gateway.domain.incident import Incident
+    from gateway.domain.window import Window
 
 FINE_KEPT_S = 900  # how far back the window keeps five-second cells
+_NEARLY_ALL = 0.95  # the rest may have come in between two readings
 _FINE_STEP = 3  # cells per point of the chart
 
 
@@ -29,13 +32,25 @@ class Traffic(NamedTuple):
     note: str = ""
 
 
+def knows_seconds(window: Window, start: float, end: float, now: float) -> bool:
+    """Whether the five-second cells of the window hold this stretch too.
+
+    They do not reach back as far as its minutes do, and after a restart only the minutes are read back.
+    """
+    if start - chart.BEFORE_S / 2 < now - FINE_KEPT_S:
+        return False
+    first, last = ceil(start / COARSE_S) * COARSE_S, end // COARSE_S * COARSE_S
+    by_minutes = window.total(first, last, minutes=True).requests
+    return window.total(first, last).requests >= by_minutes * _NEARLY_ALL
+
+
 async def around(ports: AdminPorts, incident: Incident, actor: Actor, now: float) -> Traffic:
     """The stretch :func:`chart.span` asks for, as fine as it is still known."""
     span = chart.span(incident, now)
     where = chart.at_place(chart.surroundings(incident.place), actor.tenant)
     window = ports.window
     begun = window.started_at
-    if begun is not None and begun <= incident.onset and span.start + chart.BEFORE_S / 2 >= now - FINE_KEPT_S:
+    if begun is not None and begun <= incident.onset and knows_seconds(window, incident.onset, span.end, now):
         start = max(span.start, now - FINE_KEPT_S, begun)  # no line of zeros from before there was anything to see
         cells = window.series(start, min(span.end, last_whole_cell(now)), where=where)
         return Traffic(grouped(cells, _FINE_STEP), FINE_S * _FINE_STEP)

@@ -14,7 +14,7 @@ from gateway.admin.dashboard.models import chart as chart_model
 from gateway.admin.dashboard.models import incident as model
 from gateway.admin.dashboard.models.markdown import export
 from gateway.admin.dashboard.render import Notice, segment
-from gateway.admin.dashboard.views.around import FINE_KEPT_S, around
+from gateway.admin.dashboard.views.around import around, knows_seconds
 from gateway.domain.identity import Role
 from gateway.domain.incident import IncidentState, Severity
 from gateway.domain.plan import ActionState
@@ -187,7 +187,7 @@ class Incidents:
             return ()
         where = chart_model.at_place(chart_model.surroundings(incident.place), actor.tenant)
         end = incident.closed_at or now
-        minutes = incident.onset < now - FINE_KEPT_S
+        minutes = not knows_seconds(window, incident.onset, end, now)
         start = incident.onset // COARSE_S * COARSE_S if minutes else incident.onset  # a cell counts by its beginning
         sums = window.sums(start, end, by=("tenant",), where=where, minutes=minutes)
         return model.hurt_by_tenant(sums, incident.signal)
