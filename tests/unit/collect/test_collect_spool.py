@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import stat
 
 import pytest
@@ -162,6 +163,26 @@ def test_half_a_write_is_cut_off_again(make, tmp_path, monkeypatch):
     monkeypatch.setattr(spool.os, "write", real)
     writer.flush()
     assert ids(tmp_path / "spool") == ["a", "b"]
+
+
+def test_a_limit_of_the_system_itself_tears_a_batch_and_loses_nothing(make, tmp_path):
+    """The kernel takes only part of the write, as a disk that fills up does."""
+    writer = make()
+    writer.append(row(id="a"))
+    writer.flush()
+    size = next((tmp_path / "spool").glob("*.seg")).stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, hard))
+    try:
+        writer.append(row(id="b"))
+        writer.flush()
+        assert writer.refused
+        assert next((tmp_path / "spool").glob("*.seg")).stat().st_size == size
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    writer.append(row(id="c"))
+    writer.flush()
+    assert ids(tmp_path / "spool") == ["a", "b", "c"]
 
 
 def test_a_row_that_cannot_be_encoded_is_counted_and_costs_no_other(make, tmp_path):
