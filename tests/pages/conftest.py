@@ -84,7 +84,6 @@ class Site:
         token, session = tokens.open_session(user.id, now=self.admin.clock())
         self.admin.users.sessions[session.digest] = session
         page.context.add_cookies([{"name": "sentinel_session", "value": token, "url": self.url, "sameSite": "Strict"}])
-        page.goto(f"{self.url}/dashboard")
 
 
 @pytest.fixture
