@@ -14,7 +14,6 @@ from gateway.store.tables import buckets
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from gateway.domain.window import Cell
@@ -24,6 +23,9 @@ MAX_SUM = 2**63 - 1  # what a column holds; one absurd record must not block all
 
 _SUMS = ("requests", "errors", "bytes_in", "bytes_out", "duration_us")
 _KEY = ("minute", "route", "upstream", "target", "tenant_id", "status_class")
+_SUMS_AT = slice(len(_KEY), len(_KEY) + len(_SUMS))
+_LATENCY_AT = _SUMS_AT.stop
+_REVISION_AT = _LATENCY_AT + 1
 _PICKED = [buckets.c[name] for name in (*_KEY, *_SUMS, "latency", "revision")]
 
 
@@ -85,13 +87,13 @@ async def add_to_rows(connection: AsyncConnection, node: str, added: Mapping[Buc
     minutes = sorted({key.minute for key in wanted})
     query = select(*_PICKED).where(columns.node == node, columns.minute.in_(minutes)).with_for_update()
     revisions = dict.fromkeys(wanted, 1)
-    for row in await connection.execute(query):
+    for row in (await connection.execute(query)).all():
         key = BucketKey(*row[: len(_KEY)])
         if key in wanted:
             total = _tally(row)
             total.add(wanted[key])
             wanted[key] = total
-            revisions[key] = row.revision + 1
+            revisions[key] = row[_REVISION_AT] + 1
     names = ("node", *_KEY, *_SUMS, "latency", "revision")
     rows = [
         (
@@ -113,12 +115,7 @@ async def add_to_rows(connection: AsyncConnection, node: str, added: Mapping[Buc
     await connection.exec_driver_sql(statement, rows)
 
 
-def _tally(row: Row[Any]) -> Tally:
-    return Tally(
-        requests=row.requests,
-        errors=row.errors,
-        bytes_in=row.bytes_in,
-        bytes_out=row.bytes_out,
-        duration_us=row.duration_us,
-        latency=from_bytes(row.latency),
-    )
+def _tally(row: Sequence[Any]) -> Tally:
+    # By place: looking columns up by name would cost more than the rest of adding a row.
+    requests, errors, bytes_in, bytes_out, duration_us = row[_SUMS_AT]
+    return Tally(requests, errors, bytes_in, bytes_out, duration_us, from_bytes(row[_LATENCY_AT]))
