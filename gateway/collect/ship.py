@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import random
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from gateway.domain.traffic import BatchHeader, RequestRecord, SpoolPosition
+    from gateway.collect.ports import Observer, RecordStore
+    from gateway.domain.traffic import RequestRecord, SpoolPosition
     from gateway.domain.window import Cell
 
 POLL_S = 0.1
@@ -40,50 +41,6 @@ MAX_SERIES = 2_000  # bucket rows per minute and shipment; further tenants fold 
 
 _log = logs.get("collect")
 _encode_rows = msgspec.msgpack.Encoder().encode
-
-
-class RecordStore(Protocol):
-    """The store as shipping sees it."""
-
-    async def positions(self, node: str) -> Sequence[SpoolPosition]:
-        """How far each stream of this node has been stored. Raises StoreUnavailableError."""
-        ...
-
-    async def ship(self, shipment: Shipment) -> Sequence[RequestRecord]:
-        """Store all of it in one transaction; the records the database refuses, whatever is tried, are returned.
-
-        Raises:
-            ConflictError: the streams do not stand where ``before`` says; nothing was stored.
-            StoreUnavailableError: the database is away, full or read-only; whether it was stored is unknown.
-        """
-        ...
-
-
-class Observer(Protocol):
-    """Who hears of traffic as it is read. None of these may block."""
-
-    def on_batch(self, header: BatchHeader, records: Sequence[RequestRecord], cells: dict[int, Cell]) -> None:
-        """Once per batch and process life. ``cells`` are sums per five seconds."""
-        ...
-
-    def on_lost(self, records: int) -> None:
-        """So many records will never be stored: dropped for room, or gone with a killed worker.
-
-        Known by the gap in their numbering, so what a worker says it dropped (``BatchHeader.dropped``) is in here.
-        """
-        ...
-
-    def on_stored(self, records: int, poisoned: int, seconds: float) -> None:
-        """A transaction was committed."""
-        ...
-
-    def on_store(self, *, up: bool) -> None:
-        """The store went away or came back; called on changes only."""
-        ...
-
-    def on_spool(self, waiting_bytes: int) -> None:
-        """How large the spool is."""
-        ...
 
 
 class Shipper:
@@ -164,14 +121,25 @@ class Shipper:
         while True:
             # A full pass is followed by the next at once, but lets others have the loop in between.
             await asyncio.sleep(0 if more else POLL_S)
-            more = self.observe()
+            try:
+                more = self.observe()
+            except Exception:  # noqa: BLE001 - the border of a task, logged
+                # A folder that cannot be read, or an observer that failed on one batch, must not end all that follow.
+                _log.exception("spool.read_failed")
+                more = False
 
     async def _carry(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._ship_s):
                     await self._ready.wait()
-            if not await self.ship():
+            try:
+                well = await self.ship()
+            except Exception:  # noqa: BLE001 - the border of a task, logged
+                _log.exception("ship.failed")
+                self._failures += 1
+                well = False
+            if not well:
                 pause_s = min(BACKOFF_MAX_S, BACKOFF_S * 2 ** min(self._failures - 1, 10))
                 await asyncio.sleep(pause_s * (0.5 + self._jitter() / 2))
 
@@ -179,11 +147,15 @@ class Shipper:
         """One pass of the front reader; whether there is probably more to read right now."""
         reading = self._front.read(SHIP_RECORDS)
         count = 0
-        for batch in reading.batches:
-            cells = aggregate.aggregate(batch.records)
-            self._observer.on_batch(batch.header, batch.records, cells)
-            count += len(batch.records)
-            self._hand_on(batch, cells)
+        try:
+            for batch in reading.batches:
+                cells = aggregate.aggregate(batch.records)
+                self._hand_on(batch, cells)
+                count += len(batch.records)
+                self._observer.on_batch(batch.header, batch.records, cells)
+        except BaseException:
+            self._fall_behind()  # what was read and not handed on is on the disk still
+            raise
         for stream, lost in reading.ended.items():
             self._over.add(stream)
             if lost:

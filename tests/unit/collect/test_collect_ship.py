@@ -312,6 +312,22 @@ async def test_a_segment_whose_batch_still_waits_in_memory_is_not_deleted(bench,
     assert bench.watcher.lost == 0
 
 
+async def test_an_observer_that_fails_does_not_keep_records_from_the_store(bench, monkeypatch):
+    bench.shipper._ship_s = 0.01
+    await bench.shipper.start()
+    monkeypatch.setattr(bench.watcher, "on_batch", lambda header, records, cells: 1 / 0)
+    bench.write("a")
+    bench.write("b")
+    task = asyncio.create_task(bench.shipper.run())
+    async with asyncio.timeout(5):
+        while len(bench.store.records) < 2:  # noqa: ASYNC110 - the fake has no event to wait for
+            await asyncio.sleep(0.01)
+    assert not task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert bench.store.records == ["a", "b"]
+
+
 async def test_run_carries_records_by_itself(bench):
     bench.shipper._ship_s = 0.01
     await bench.shipper.start()
