@@ -337,8 +337,8 @@ class Pipeline:
 
     # What people decide.
 
-    async def approve(self, action_id: str, actor: Actor, quoted: str = "") -> Action:
-        """Run a PENDING action, ``quoted`` being the fingerprint of what was shown (empty: whatever it is now).
+    async def approve(self, action_id: str, actor: Actor, fingerprint: str = "") -> Action:
+        """Run a PENDING action; with the fingerprint of what was shown, only if it is still exactly that.
 
         Raises:
             NotFoundError, ForbiddenError, or ConflictError naming who was first.
@@ -346,7 +346,7 @@ class Pipeline:
         async with self._lock:
             action = self._cases.of_action(action_id)
             now = self._clock()
-            return await self._run(approval.approve(action, actor, quoted or approval.fingerprint(action), now), now)
+            return await self._run(approval.approve(action, actor, fingerprint or action.fingerprint, now), now)
 
     async def reject(self, action_id: str, actor: Actor, reason: str) -> Action:
         """Decline a PENDING action. Raises as :meth:`approve`."""

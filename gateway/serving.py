@@ -32,13 +32,13 @@ class Server(uvicorn.Server):
         yield
 
 
-def server(app: Any, *, drain_s: int = DRAIN_S) -> Server:
-    """A server for one application: httptools, no access log, no headers of its own, no trust in forwarded ones."""
+def server(app: Any, *, http: Any = "httptools", drain_s: int = DRAIN_S) -> Server:
+    """A server for one application: no access log, no headers of its own, no trust in forwarded ones."""
     return Server(
         uvicorn.Config(
             app,
             loop="none",  # the process has made its own
-            http="httptools",
+            http=http,
             ws="none",
             lifespan="off",
             access_log=False,

@@ -11,6 +11,7 @@ with everything on (JWT, Redis limit per subject, records, metrics) and becomes 
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -23,7 +24,7 @@ driver = "{driver}"
 run_dir = "{run}"
 
 [admin]
-bind = "127.0.0.1:0"
+bind = "127.0.0.1:{admin_port}"
 
 [auth.jwt]
 algorithms = ["HS256"]
@@ -32,7 +33,6 @@ secret_env = "JWT_SECRET"
 [[upstreams]]
 name = "api"
 targets = ["{upstream}"]
-depends_on = []
 
 [[routes]]
 name = "api"
@@ -43,6 +43,14 @@ limit = "1000000/s burst 1000000 per subject"
 """
 
 
+def free_port() -> int:
+    """A loopback port for the admin plane, which the measurement does not use."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def main() -> None:
     """Write the configuration and hand over to the gateway."""
     given = os.environ
@@ -51,6 +59,7 @@ def main() -> None:
     config.write_text(
         CONFIG.format(
             port=given["PORT"],
+            admin_port=free_port(),
             workers=given.get("WORKERS", "1"),
             driver=given.get("DRIVER", "asgi"),
             run=folder / "run",

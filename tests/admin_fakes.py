@@ -520,7 +520,11 @@ class FakeDecisions:
         self._incidents, self._clock = incidents, clock
         self.made: list[tuple[str, str, Actor]] = []
 
-    async def approve(self, action_id: str, actor: Actor) -> Action:
+    async def approve(self, action_id: str, actor: Actor, fingerprint: str = "") -> Action:
+        incident = await self._incidents.of_action(action_id)
+        action = next(action for action in incident.actions if action.id == action_id)
+        if fingerprint not in {"", action.fingerprint}:
+            raise ConflictError(f"action {action_id} is not what was shown")
         return await self._decide("approve", action_id, actor, ActionState.APPROVED, "")
 
     async def reject(self, action_id: str, actor: Actor, reason: str) -> Action:

@@ -51,8 +51,8 @@ class _Decisions:
     def __init__(self, inner: Decisions, audit: Audit, clock: Callable[[], float]) -> None:
         self._inner, self._audit, self._clock = inner, audit, clock
 
-    async def approve(self, action_id: str, actor: Actor) -> Action:
-        action = await self._inner.approve(action_id, actor)
+    async def approve(self, action_id: str, actor: Actor, fingerprint: str = "") -> Action:
+        action = await self._inner.approve(action_id, actor, fingerprint)
         await self._line(actor, "action.approved", _of(action), action.tenant, effect=action.effect)
         return action
 

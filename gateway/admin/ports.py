@@ -37,8 +37,11 @@ class IncidentReader(Protocol):
 class Decisions(Protocol):
     """What a person may decide; implemented by the pipeline, so that there is one place that acts."""
 
-    async def approve(self, action_id: str, actor: Actor) -> Action:
-        """Run a PENDING action. Raises NotFoundError, or ConflictError naming who was first."""
+    async def approve(self, action_id: str, actor: Actor, fingerprint: str = "") -> Action:
+        """Run a PENDING action; with the fingerprint of what was shown, only if it is still exactly that.
+
+        Raises NotFoundError, or ConflictError naming who was first.
+        """
         ...
 
     async def reject(self, action_id: str, actor: Actor, reason: str) -> Action:

@@ -17,6 +17,7 @@ from gateway.admin.auth import Auth
 from gateway.admin.dashboard.render import Pages
 from gateway.admin.dashboard.routes import routes as dashboard_routes
 from gateway.admin.exposition import Meters
+from gateway.admin.forwarded import FromWorkers
 from gateway.admin.local import LocalSocket
 from gateway.admin.ports import AdminPorts
 from gateway.casebook import Casebook
@@ -265,5 +266,6 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         if listener is not None:
             servers.append(serve(server(admin), listener, stopping))
         else:
-            servers.append(serve(server(admin), unix_listener(folder.admin_socket), stopping))
+            forwarded = FromWorkers(admin, prefix=document.admin.prefix)
+            servers.append(serve(server(forwarded), unix_listener(folder.admin_socket), stopping))
         await asyncio.gather(*servers)

@@ -12,6 +12,7 @@ from gateway.domain.routing import Target, Upstream
 from gateway.edge.middleware import EdgeApp
 from gateway.edge.rate_limit import RateLimiter, script
 from gateway.edge.redis_link import RedisLink
+from gateway.edge.server_protocol import strict_http
 from gateway.edge.steps import Steps
 from gateway.errors import ConfigError
 from gateway.metrics import WorkerCounters
@@ -34,9 +35,10 @@ async def edge(folder: RunFolder, settings: Settings, listener: socket.socket, *
         counters = WorkerCounters()
 
         def apply(changed: Snapshot) -> None:
+            forwarder.apply((*changed.upstreams, admin), changed.directives, time.time())
             steps.apply(changed)
-            forwarder.apply(changed.upstreams, changed.directives, time.time())
 
+        admin = _control_upstream(folder)
         watcher = SnapshotWatcher(folder.snapshot, on_change=apply)
         snapshot = watcher.first()
 
@@ -51,7 +53,7 @@ async def edge(folder: RunFolder, settings: Settings, listener: socket.socket, *
         stack.push_async_callback(spool.close)
 
         forwarder = UpstreamForwarder(counters)
-        forwarder.apply(snapshot.upstreams, snapshot.directives, time.time())
+        forwarder.apply((*snapshot.upstreams, admin), snapshot.directives, time.time())
         stack.push_async_callback(forwarder.close)
 
         live_workers = LiveWorkers(folder.workers)
@@ -69,10 +71,10 @@ async def edge(folder: RunFolder, settings: Settings, listener: socket.socket, *
             records=spool,
             counters=counters,
         )
-        app = EdgeApp(steps, forwarder, admin=_control_upstream(folder))
+        app = EdgeApp(steps, forwarder, admin=admin)
 
         in_background(stack, watcher.run(), live_workers.follow(), watch_parent(stopping))
-        await serve(server(app), listener, stopping)
+        await serve(server(app, http=strict_http(steps)), listener, stopping)
 
 
 def _redis_link(settings: Settings) -> RedisLink:
@@ -85,4 +87,5 @@ def _redis_link(settings: Settings) -> RedisLink:
 
 def _control_upstream(folder: RunFolder) -> Upstream:
     """Control as an upstream of the workers, for the admin paths of shared mode."""
-    return Upstream(name="control", targets=(Target(name="control", host=f"unix:{folder.admin_socket}", port=0),))
+    target = Target(name="@control", host=f"unix:{folder.admin_socket}", port=0)
+    return Upstream(name="@control", targets=(target,))  # "@" keeps clear of every name in a configuration

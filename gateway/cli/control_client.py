@@ -6,6 +6,7 @@ The command line never writes beside control, so that audit, approval and public
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -29,7 +30,10 @@ class ControlClient:
     def __init__(self, folder: RunFolder) -> None:
         self._socket = folder.control_socket
         self._client = httpx2.Client(
-            transport=httpx2.HTTPTransport(uds=str(self._socket)), base_url="http://control", timeout=TIMEOUT_S
+            transport=httpx2.HTTPTransport(uds=str(self._socket)),
+            base_url="http://control",
+            timeout=TIMEOUT_S,
+            headers={"X-Sentinel-Operator": _operator()},
         )
 
     def call(self, method: str, path: str, *, body: Any = None, query: Mapping[str, str | int] | None = None) -> Any:
@@ -71,6 +75,14 @@ class ControlClient:
             "start it with `sentinel serve`, or name the right file with --config",
             code=terminal.NOT_RUNNING,
         )
+
+
+def _operator() -> str:
+    """Who types, for the audit trail."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container whose user has no name
+        return str(os.getuid())
 
 
 def connect(config_path: str) -> ControlClient:

@@ -16,7 +16,7 @@ from gateway.cli.control_client import connect
 from gateway.cli.terminal import ConfigOption, JsonOption
 from gateway.settings import Settings
 
-SECRET_ENV = "SENTINEL_JWT_SECRET"  # the name of a variable
+SECRET_ENV = "SENTINEL_JWT_SECRET"  # noqa: S105 - the name of a variable
 
 users = typer.Typer(no_args_is_help=True, help="Dashboard users. Example: sentinel user create ana@example.org")
 keys = typer.Typer(no_args_is_help=True, help="API keys of callers. Example: sentinel key create --tenant acme")

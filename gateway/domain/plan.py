@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from hashlib import sha256
 
 import msgspec
 
@@ -52,6 +53,9 @@ ACTION_TRANSITIONS: dict[ActionState, frozenset[ActionState]] = {
     ActionState.FAILED: frozenset(),
     ActionState.REVERTED: frozenset(),
 }
+
+
+_BOUND = ("id", "incident_id", "tenant", "kind", "upstream", "target", "ttl_s", "risk", "effect", "expires_at")
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -138,6 +142,14 @@ class Action(msgspec.Struct, frozen=True):
     effect_until: float = 0.0  # when the directive in force ends by itself, seconds since the epoch
     watch: Watch = Watch()
     trial: Trial = Trial()
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of what would be done: shown beside the button, and quoted by the approval that comes back.
+
+        It covers everything the person who decides relies on; the other texts are derived from these.
+        """
+        return sha256(msgspec.json.encode([str(getattr(self, name)) for name in _BOUND])).hexdigest()[:32]
 
     def moved_to(self, state: ActionState) -> Action:
         """This action in another state.

@@ -108,6 +108,8 @@ class AsgiForward:
     def failed(self, failure: UpstreamFailure) -> None:
         """No whole answer will come."""
         self._failure = failure
+        if failure.target:  # the one that could not even be reached: nobody told of it by ``connected``
+            self._exchange.target, self._exchange.attempts = failure.target, failure.attempts
         self._wake()
 
     def pause(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from hmac import compare_digest
 
 import msgspec
@@ -11,15 +10,7 @@ from gateway.domain.identity import RANK, SYSTEM, Actor, Role
 from gateway.domain.plan import Action, ActionState
 from gateway.errors import ConflictError, ForbiddenError
 
-# Everything the person who approves relies on. The texts are derived from these and need no binding of their own.
-_BOUND = ("id", "incident_id", "tenant", "kind", "upstream", "target", "ttl_s", "risk", "effect", "expires_at")
 _NOTE_LENGTH = 500
-
-
-def fingerprint(action: Action) -> str:
-    """A digest of what would be done: what is shown beside the button and must come back with the approval."""
-    bound = msgspec.json.encode([str(getattr(action, name)) for name in _BOUND])
-    return sha256(bound).hexdigest()[:32]
 
 
 def approve(action: Action, actor: Actor, quoted: str, now: float) -> Action:
@@ -32,7 +23,7 @@ def approve(action: Action, actor: Actor, quoted: str, now: float) -> Action:
     _may_decide(action, actor)
     _still_open(action, now)
     approved = action.moved_to(ActionState.APPROVED)
-    if not compare_digest(quoted.encode(), fingerprint(action).encode()):
+    if not compare_digest(quoted.encode(), action.fingerprint.encode()):
         raise ConflictError(
             f"action {action.id} is not what was shown: it changed since",
             remedy="Load the incident again, read the action as it is now, and decide on that.",
@@ -42,7 +33,7 @@ def approve(action: Action, actor: Actor, quoted: str, now: float) -> Action:
 
 def approve_by_policy(action: Action, now: float) -> Action:
     """The action APPROVED because the risk policy lets it run by itself. Raises ConflictError as :func:`approve`."""
-    return approve(action, SYSTEM, fingerprint(action), now)
+    return approve(action, SYSTEM, action.fingerprint, now)
 
 
 def reject(action: Action, actor: Actor, reason: str, now: float) -> Action:

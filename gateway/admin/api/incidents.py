@@ -52,7 +52,9 @@ class RejectBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ApproveBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Approval takes no fields: what is approved is exactly the action as it stands."""
+    """``fingerprint`` is the action's own, as it was shown: the approval then holds for exactly that."""
+
+    fingerprint: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
 async def list_incidents(api: Api, call: Call) -> Listing[IncidentRow]:
@@ -111,7 +113,7 @@ async def close_incident(api: Api, call: Call) -> IncidentShape:
 async def approve_action(api: Api, call: Call) -> ActionShape:
     """Run a pending action. 409 says who was first."""
     action_id = await _own_action(api, call)
-    return shown(await api.ports.decisions.approve(action_id, actor_of(api, call)), ActionShape)
+    return shown(await api.ports.decisions.approve(action_id, actor_of(api, call), call.body.fingerprint), ActionShape)
 
 
 async def reject_action(api: Api, call: Call) -> ActionShape:

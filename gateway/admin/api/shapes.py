@@ -99,6 +99,7 @@ class ActionShape(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: Time | None
     note: str
     outcome: OutcomeShape | None
+    fingerprint: str
 
 
 class TimelineShape(msgspec.Struct, frozen=True, kw_only=True):

@@ -94,6 +94,14 @@ def test_the_second_to_decide_learns_who_was_first(admin):
     assert admin.fakes.audit.rows[0].actor == "user otto@example.org"
 
 
+def test_an_approval_holds_for_exactly_the_action_that_was_shown(admin):
+    ana = admin.as_("ana")
+    shown = next(one for one in ana.get(f"{API}/incidents/inc-1/plan").json()["items"] if one["id"] == "a-2")
+    other = assert_problem(ana.post(f"{API}/actions/a-2/approve", json={"fingerprint": "0" * 32}), 409)
+    assert "not what was shown" in other["detail"]
+    assert ana.post(f"{API}/actions/a-2/approve", json={"fingerprint": shown["fingerprint"]}).status_code == 200
+
+
 def test_closing_by_hand_needs_a_reason_and_keeps_it(admin, ana):
     assert_problem(ana.post(f"{API}/incidents/inc-1/close", json={"reason": ""}), 422, field="reason")
     closed = ana.post(f"{API}/incidents/inc-1/close", json={"reason": "planned test"}).json()

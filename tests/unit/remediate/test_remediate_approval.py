@@ -8,7 +8,7 @@ import pytest
 from gateway.domain.identity import Actor, Role
 from gateway.domain.plan import Action, ActionKind, ActionState, Risk
 from gateway.errors import ConflictError, ForbiddenError
-from gateway.remediate.approval import approve, approve_by_policy, expire, fingerprint, reject
+from gateway.remediate.approval import approve, approve_by_policy, expire, reject
 
 ANA = Actor(kind="user", name="ana@example.org", role=Role.OPERATOR)
 BEN = Actor(kind="user", name="ben@example.org", role=Role.ADMIN)
@@ -32,7 +32,7 @@ PENDING = Action(
 
 
 def test_an_operator_approves_what_was_shown() -> None:
-    approved = approve(PENDING, ANA, fingerprint(PENDING), 150.0)
+    approved = approve(PENDING, ANA, PENDING.fingerprint, 150.0)
     assert (approved.state, approved.decided_by, approved.decided_at) == (
         ActionState.APPROVED,
         "user ana@example.org",
@@ -41,16 +41,16 @@ def test_an_operator_approves_what_was_shown() -> None:
 
 
 def test_the_second_approval_is_refused_and_names_who_was_first() -> None:
-    approved = approve(PENDING, ANA, fingerprint(PENDING), 150.0)
+    approved = approve(PENDING, ANA, PENDING.fingerprint, 150.0)
     with pytest.raises(ConflictError, match=r"already APPROVED by user ana@example\.org"):
-        approve(approved, BEN, fingerprint(approved), 151.0)
+        approve(approved, BEN, approved.fingerprint, 151.0)
 
 
 def test_a_rejected_action_cannot_be_approved() -> None:
     rejected = reject(PENDING, ANA, "not during the sale", 150.0)
     assert (rejected.state, rejected.note, rejected.ended_at) == (ActionState.REJECTED, "not during the sale", 150.0)
     with pytest.raises(ConflictError, match="already REJECTED by user ana"):
-        approve(rejected, BEN, fingerprint(rejected), 151.0)
+        approve(rejected, BEN, rejected.fingerprint, 151.0)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_rejected_action_cannot_be_approved() -> None:
 def test_an_approval_of_another_action_is_refused(change: dict[str, object]) -> None:
     changed = msgspec.structs.replace(PENDING, **change)
     with pytest.raises(ConflictError, match="not what was shown"):
-        approve(changed, ANA, fingerprint(PENDING), 150.0)
+        approve(changed, ANA, PENDING.fingerprint, 150.0)
 
 
 def test_a_garbled_quote_is_refused_and_does_not_raise_something_else() -> None:
@@ -79,13 +79,13 @@ def test_a_garbled_quote_is_refused_and_does_not_raise_something_else() -> None:
 
 def test_nobody_approves_after_the_expiry() -> None:
     with pytest.raises(ConflictError, match="lapsed"):
-        approve(PENDING, ANA, fingerprint(PENDING), 1900.0)
+        approve(PENDING, ANA, PENDING.fingerprint, 1900.0)
 
 
 def test_a_viewer_may_not_decide() -> None:
     viewer = Actor(kind="user", name="vic", role=Role.VIEWER)
     for act in (
-        lambda: approve(PENDING, viewer, fingerprint(PENDING), 150.0),
+        lambda: approve(PENDING, viewer, PENDING.fingerprint, 150.0),
         lambda: reject(PENDING, viewer, "", 150.0),
     ):
         with pytest.raises(ForbiddenError):
@@ -95,9 +95,9 @@ def test_a_viewer_may_not_decide() -> None:
 def test_a_tenants_operator_decides_only_for_the_own_tenant() -> None:
     tenant = Actor(kind="user", name="tia", role=Role.OPERATOR, tenant="acme")
     with pytest.raises(ForbiddenError):
-        approve(PENDING, tenant, fingerprint(PENDING), 150.0)
+        approve(PENDING, tenant, PENDING.fingerprint, 150.0)
     own = msgspec.structs.replace(PENDING, tenant="acme")
-    assert approve(own, tenant, fingerprint(own), 150.0).state is ActionState.APPROVED
+    assert approve(own, tenant, own.fingerprint, 150.0).state is ActionState.APPROVED
 
 
 def test_the_policy_approves_in_the_name_of_the_system() -> None:
@@ -118,4 +118,4 @@ def test_closing_the_incident_lapses_a_pending_action_at_once() -> None:
 
 
 def test_the_fingerprint_does_not_move_with_what_nobody_decides_about() -> None:
-    assert fingerprint(PENDING) == fingerprint(msgspec.structs.replace(PENDING, note="x", state=ActionState.APPROVED))
+    assert PENDING.fingerprint == msgspec.structs.replace(PENDING, note="x", state=ActionState.APPROVED).fingerprint

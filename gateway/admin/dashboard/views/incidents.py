@@ -112,7 +112,10 @@ class Incidents:
 
     async def approve(self, request: Request) -> Response:
         """Run a pending action."""
-        return await self._decide(request, "approved", self._ports.decisions.approve)
+        shown = (await self._pages.auth.form(request)).get("fingerprint", "")
+        return await self._decide(
+            request, "approved", lambda action_id, actor: self._ports.decisions.approve(action_id, actor, shown)
+        )
 
     async def reject(self, request: Request) -> Response:
         """Decline a pending action."""
