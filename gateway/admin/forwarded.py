@@ -19,22 +19,16 @@ _LONGEST_ADDRESS = 64
 
 
 class FromWorkers:
-    """ASGI wrapper for the socket workers forward admin paths to. It trusts an address, and nobody's identity.
+    """ASGI wrapper for the socket workers forward admin paths to. It trusts an address, and nobody's identity."""
 
-    Args:
-        app: the admin application.
-        prefix: what all admin paths stand under on the data port ("/_sentinel"), or empty.
-    """
-
-    def __init__(self, app: ASGIApp, *, prefix: str = "") -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._prefix = prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Put client, scheme and prefix where they belong. A TCP listener has a port: there nothing is believed."""
+        """Put client and scheme where they belong. A TCP listener has a port: there nothing is believed."""
         server = scope.get("server")
         if scope["type"] == "http" and server is not None and server[1] is None:
-            scope = {**scope, **_seen(Headers(scope=scope)), "root_path": self._prefix}
+            scope = {**scope, **_seen(Headers(scope=scope))}
         await self._app(scope, receive, send)
 
 

@@ -36,6 +36,7 @@ from gateway.control.leadership import Leadership
 from gateway.control.rounds import Rounds
 from gateway.control.start import admin_url, offer_setup, prepare_schema, unix_listener, warm
 from gateway.control.telling import Herald
+from gateway.control.readiness import reasons_not_ready
 from gateway.control.traffic import LiveTail, Traffic
 from gateway.detect.detectors import in_service
 from gateway.detect.grouping import Grouper
@@ -216,7 +217,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
                 window=window,
                 snapshot=snapshot,
                 target_states=board.states,
-                not_ready=lambda: () if traffic.store_up else ("the store is away; records wait in the spool",),
+                not_ready=lambda: reasons_not_ready(traffic, journal),
                 metrics=meters.render,
                 clock=clock,
             )
@@ -237,6 +238,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         async def purge() -> None:
             retention = publisher.configuration.document.store.retention
             await records.purge(clock(), retention.requests_s, retention.buckets_s)
+            await outbox_store.purge(clock() - retention.requests_s)
 
         leadership = Leadership(Leases(store), f"{folder.node()}-{os.getpid()}", on_fence=publisher.set_fence)
         stack.push_async_callback(leadership.resign)
@@ -266,6 +268,6 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         if listener is not None:
             servers.append(serve(server(admin), listener, stopping))
         else:
-            forwarded = FromWorkers(admin, prefix=document.admin.prefix)
+            forwarded = FromWorkers(admin)
             servers.append(serve(server(forwarded), unix_listener(folder.admin_socket), stopping))
         await asyncio.gather(*servers)

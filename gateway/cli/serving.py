@@ -139,7 +139,7 @@ def child_environ(environ: dict[str, str], configuration: Configuration) -> dict
 def announcement(configuration: Configuration) -> tuple[str, ...]:
     """What a person wants to know once it runs."""
     server, admin = configuration.document.server, configuration.document.admin
-    base = f"http://{server.host}:{server.port}{admin.prefix}" if admin.bind == "shared" else f"http://{admin.bind}"
+    base = f"http://{server.host}:{server.port}" if admin.bind == "shared" else f"http://{admin.bind}"
     routes = len(configuration.document.routes)
     carried = f"{routes} route{'s' if routes != 1 else ''}, {server.workers} worker{'s' if server.workers != 1 else ''}"
     return (

@@ -68,7 +68,7 @@ def edge_policy(document: Document) -> EdgePolicy:
         max_header_bytes=document.server.max_header_bytes,
         max_body_bytes=document.server.max_body_bytes,
         trusted_proxies=document.server.trusted_proxies,
-        admin_prefixes=admin_prefixes(document.admin.bind, document.admin.prefix),
+        admin_prefixes=admin_prefixes(document.admin.bind),
         redis=bool(document.redis.url),
         limiter_budget_s=document.redis.budget_s,
         spool_max_bytes=document.log.spool_max_bytes,

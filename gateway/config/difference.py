@@ -25,7 +25,6 @@ _AT_START = (
     ("server", "driver"),
     ("server", "run_dir"),
     ("admin", "bind"),
-    ("admin", "prefix"),
     ("admin", "metrics"),
     ("admin", "metrics_token_env"),
     ("store", "url"),

@@ -224,8 +224,8 @@ def test_in_shared_mode_strangers_stay_strangers_and_each_has_an_address_of_its_
     path = str(tmp_path / "a.sock")
     login = {"email": "nobody@example.org", "password": "wrong wrong wrong"}
     with (
-        served(FromWorkers(admin.app, prefix="/_sentinel"), uds=path),
-        httpx2.Client(transport=httpx2.HTTPTransport(uds=path), base_url="http://gateway/_sentinel") as client,
+        served(FromWorkers(admin.app), uds=path),
+        httpx2.Client(transport=httpx2.HTTPTransport(uds=path), base_url="http://gateway") as client,
     ):
         assert client.get(f"{API}/auth/me", headers={"X-Sentinel-Operator": "root"}).status_code == 401
         for number in range(ADDRESS.free + 2):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.config.notation import NotationError, bind_address, host_name
-from gateway.config.rules.routes import path_problem
 
 if TYPE_CHECKING:
     from gateway.config.document import RouteEntry
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 SOCKET_NAME = "control.sock"  # the longest name of a socket in the run folder
 LONGEST_SOCKET = 107  # sun_path holds 108 bytes on Linux with its final NUL
-# What control answers on; in shared mode without a prefix no route may take these.
+# What control answers on; in shared mode no route may take these.
 RESERVED = ("/", "/dashboard", "/api/v1", "/metrics", "/docs", "/openapi.json", "/health")
 _STORE = re.compile(r"(sqlite:///(?!:memory:).+|postgresql://.+)")
 _SLOWEST_BUDGET_S = 1.0
@@ -36,11 +35,9 @@ def admin_address(bind: str) -> Address | None:
     return None if bind == "shared" else bind_address(bind)
 
 
-def admin_prefixes(bind: str, prefix: str) -> tuple[str, ...]:
+def admin_prefixes(bind: str) -> tuple[str, ...]:
     """The paths that belong to control on the data port; none when it listens by itself."""
-    if bind != "shared":
-        return ()
-    return (prefix,) if prefix else RESERVED
+    return RESERVED if bind == "shared" else ()
 
 
 def _server(context: Context) -> None:
@@ -65,18 +62,11 @@ def _server(context: Context) -> None:
 
 def _admin(context: Context) -> None:
     admin, report = context.document.admin, context.report
-    if admin.prefix and (problem := path_problem(admin.prefix)):
-        report.at_value(("admin", "prefix"), f'prefix "{admin.prefix}" {problem[0]}', problem[1])
-    elif admin.prefix.endswith(("/", "*")):
-        wanted = admin.prefix.rstrip("/*") or "/_sentinel"
-        report.at_value(("admin", "prefix"), f'prefix "{admin.prefix}" does not end in a name', f'write "{wanted}"')
     if admin.metrics == "token":
         context.secret(("admin", "metrics_token_env"), admin.metrics_token_env, "the token for /metrics")
     if admin.bind == "shared":
         _shared(context)
         return
-    if admin.prefix:
-        report.at_value(("admin", "prefix"), 'prefix works only with bind = "shared"', "leave it out")
     try:
         address = bind_address(admin.bind)
     except NotationError as error:
@@ -117,22 +107,18 @@ def _shared(context: Context) -> None:
         )
     for route in context.document.routes:
         where = (*context.path(route), "match", "path")
-        if taken := _taken(route, admin.prefix):
+        if taken := _taken(route):
             report.at_value(
                 where,
                 f'route "{route.name}" takes {taken}, which belongs to the admin plane on the shared port',
-                "choose another path for the route"
-                if admin.prefix
-                else 'set prefix = "/_sentinel" in [admin], or bind = "127.0.0.1:8001"',
+                'choose another path for the route, or set bind = "127.0.0.1:8001" in [admin]',
             )
 
 
-def _taken(route: RouteEntry, prefix: str) -> str:
-    """The reserved path this route would take. Under a prefix, a wider route such as ``/*`` leaves it alone."""
+def _taken(route: RouteEntry) -> str:
+    """The reserved path this route would take, or empty."""
     path = route.match.path
     plain = path.removesuffix("/*")
-    if prefix:
-        return prefix if plain == prefix or plain.startswith(prefix + "/") else ""
     for reserved in RESERVED:
         inside = reserved != "/" and plain.startswith(reserved + "/")
         covers = path.endswith("/*") and (reserved == plain or reserved.startswith(plain + "/"))

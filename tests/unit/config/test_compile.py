@@ -142,7 +142,6 @@ def test_the_usual_variables_are_filled_in():
     ("admin", "prefixes"),
     [
         ("", ()),
-        ('bind = "shared"\nprefix = "/_sentinel"\nmetrics = "token"', ("/_sentinel",)),
         (
             'bind = "shared"\nmetrics = "token"',
             ("/", "/dashboard", "/api/v1", "/metrics", "/docs", "/openapi.json", "/health"),
