@@ -41,7 +41,10 @@ def configure(*, level: str = "INFO", process: str = "", json: bool | None = Non
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer()
             if as_json
-            else structlog.dev.ConsoleRenderer(colors=True, pad_event_to=28),
+            # Plain: the default prints every local variable of every frame, and some of those are secrets.
+            else structlog.dev.ConsoleRenderer(
+                colors=True, pad_event_to=28, exception_formatter=structlog.dev.plain_traceback
+            ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

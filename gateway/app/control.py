@@ -33,10 +33,10 @@ from gateway.control.directives import Board
 from gateway.control.gauges import Gauges
 from gateway.control.keys import PublishedKeys
 from gateway.control.leadership import Leadership
+from gateway.control.readiness import reasons_not_ready
 from gateway.control.rounds import Rounds
 from gateway.control.start import admin_url, offer_setup, prepare_schema, unix_listener, warm
 from gateway.control.telling import Herald
-from gateway.control.readiness import reasons_not_ready
 from gateway.control.traffic import LiveTail, Traffic
 from gateway.detect.detectors import in_service
 from gateway.detect.grouping import Grouper
