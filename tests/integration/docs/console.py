@@ -72,7 +72,8 @@ def run(page: str, folder: Path, environ: Mapping[str, str] | None = None) -> li
     for name, text in files(page).items():
         (folder / name).write_text(text)
     wanted = steps(page)
-    script = [line for step in wanted for line in (step.command, f"printf '{_MARK}'")]
+    mark = f"printf '{_MARK}'"  # the first one ends what bash itself has to say about having no terminal
+    script = [mark, *(line for step in wanted for line in (step.command, mark))]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     out = folder / "printed"
     with out.open("wb") as printed:
@@ -89,7 +90,7 @@ def run(page: str, folder: Path, environ: Mapping[str, str] | None = None) -> li
             shell.wait(ENDS_WITHIN_S)
         finally:
             _end_session(shell.pid)
-    pieces = out.read_text(errors="replace").split(_MARK)
+    pieces = out.read_text(errors="replace").split(_MARK)[1:]
     return [Seen(step, pieces[at] if at < len(pieces) else "(it never ran)") for at, step in enumerate(wanted)]
 
 
