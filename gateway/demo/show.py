@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -30,7 +29,7 @@ class TerminalTeller:
     """Sentences with elapsed time; rich drops the colours by itself where there is no terminal."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        self.console = Console(highlight=False, soft_wrap=True)  # the terminal wraps: a link must stay in one piece
 
     def tell(self, at_s: float, kind: str, text: str) -> None:
         """Print one sentence."""

@@ -27,8 +27,16 @@ VERIFY_WITHIN_S = 60.0
 CLOSE_WITHIN_S = 120.0
 CALM_S = 5.0  # how long callers must have seen no failure before "errors stopped" is said
 POLL_S = 0.5
+MOST_CLAIMS = 4  # of the report; the incident page has them all
 
 CHAPTERS = ("detected", "located", "acted", "errors_stopped", "verified", "returned", "closed")
+# Lines of the incident's own time line that the story tells in its words.
+TOLD_BY_THE_STORY = frozenset(
+    {
+        *("incident.opened", "incident.diagnosed", "incident.closed"),
+        *("action.planned", "action.approved", "action.executed", "action.watching", "action.verified"),
+    }
+)
 WORDS = {
     "pool": "loses its database connection pool",
     "slow": "becomes slow",
@@ -152,6 +160,8 @@ class Story:
         incident = await self._until("located", DETECT_WITHIN_S, self._locates)
         report = incident["diagnosis"]["report"]
         self._say("sentinel", f"Cause ({report['confidence']}): {report['root_cause']}")
+        for claim in report["claims"][:MOST_CLAIMS]:
+            self._say("note", f"· {claim['text']} [{', '.join(claim['evidence'])}]")
         leading = incident["diagnosis"]["hypotheses"][0]
         self.summary.named_upstream, self.summary.named_target = leading["upstream"], leading["target"]
 
@@ -229,7 +239,8 @@ class Story:
 
     def _tell_new(self, incident: dict[str, Any]) -> None:
         for entry in incident["timeline"][self._told :]:
-            self._say("note", f"· {entry['text']}")
+            if entry["kind"] not in TOLD_BY_THE_STORY:
+                self._say("note", f"· {entry['text']}")
         self._told = len(incident["timeline"])
 
     async def _incident(self) -> dict[str, Any] | None:

@@ -83,8 +83,10 @@ def _summary(incident: Incident, evidence: Sequence[Evidence], leading: Hypothes
         parts = [f"{leading.statement} since {began} (confidence {confidence_of(score)}, {score:.2f})."]
     else:
         parts = [f"{incident.title} since {began}. The cause is not clear: no explanation stands out from the others."]
-    for kind in ("series", "change", "blast_radius"):
-        parts += [one.statement for one in evidence if one.kind == kind]
+    # The claims hold the figures; here stands only who is hurt, so that nothing is read twice.
+    hurt = [name for name in _affected(incident, evidence) if name.startswith(("route ", "tenant "))]
+    if hurt:
+        parts.append(f"Hurt: {', '.join(hurt)}.")
     return " ".join(parts)
 
 
