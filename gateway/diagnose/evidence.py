@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.domain.window import Window
 
 _MOST_TENANTS = 5
+_UNRELATED = 0.5  # best on labelled cases with a fifth of the calls undeclared
 
 
 def gather(
@@ -51,7 +52,7 @@ def gather(
     verb = "are slow" if latency else "fail"
     blames = tuple(one for one in blame(spans.loads(latency=latency), topology, latency=latency) if one.z > ANOMALOUS_Z)
     victims = frozenset(one.upstream for one in blames if one.victim)
-    patterns = _weighted(_patterns(spans, victims, latency=latency), blames, topology)
+    patterns = _weighted(_candidates(spans, incident, victims, blames, topology), blames, topology)
     standing = hypotheses_.from_patterns(patterns, topology, verb)
     suspect = _suspect(standing, incident.place)
     cited = Surroundings(facts, spans, topology, suspect, latency=latency)
@@ -73,6 +74,25 @@ def gather(
         for position, one in enumerate(standing)
     ]
     return tuple(facts.items), hypotheses_.numbered([*standing, *ruled_out, *cited.ruled_out(), *healthy])
+
+
+def _candidates(
+    spans: BeforeAndNow, incident: Incident, victims: frozenset[str], blames: Sequence[Blame], topology: Topology
+) -> list[Pattern]:
+    """Patterns where the incident shows, and at half weight those where something else goes wrong at the same time.
+
+    Attributed together, two disturbances at once explain each other's half away, and both incidents end without a
+    cause. Left out, a call that nobody declared would hide the cause.
+    """
+    latency = incident.signal is Signal.LATENCY
+    shows = (incident.place, *(anomaly.place for anomaly in incident.anomalies))
+    elsewhere = frozenset(one.upstream for one in blames if not topology.touches(shows, one.upstream))
+    found = list(_patterns(spans, victims | elsewhere, latency=latency))
+    if elsewhere:
+        here = topology.depends_on.keys() - elsewhere
+        others = _patterns(spans, victims | here, latency=latency)
+        found += [msgspec.structs.replace(one, score=one.score * _UNRELATED) for one in others]
+    return found
 
 
 def _patterns(spans: BeforeAndNow, victims: frozenset[str], *, latency: bool) -> tuple[Pattern, ...]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gateway.domain.incident import Place
     from gateway.domain.routing import Snapshot
 
@@ -43,6 +45,11 @@ class Topology(msgspec.Struct, frozen=True):
     def related(self, one: str, other: str) -> bool:
         """Whether they are the same upstream or one reaches the other."""
         return one == other or other in self.callees(one) or one in self.callees(other)
+
+    def touches(self, places: Iterable[Place], upstream: str) -> bool:
+        """Whether one of the places lies at ``upstream``, calls it or is called by it; True when none has one."""
+        own = {found for place in places if (found := self.upstream_at(place))}
+        return not own or any(self.related(one, upstream) for one in own)
 
     def upstream_at(self, place: Place) -> str:
         """The upstream a place belongs to; empty when it has none."""

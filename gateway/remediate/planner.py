@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from gateway.domain.plan import Action, ActionKind, ActionState
+from gateway.domain.topology import Topology
 from gateway.remediate.catalogue import CATALOGUE
 from gateway.remediate.situation import Draft, Plan, Refusal, Situation
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gateway.domain.diagnosis import Diagnosis, Hypothesis
-    from gateway.domain.incident import Incident
+    from gateway.domain.incident import Incident, Place
     from gateway.domain.policy import RemediateSettings
     from gateway.domain.routing import Snapshot
     from gateway.domain.window import Window
@@ -38,12 +39,18 @@ def candidates(
 
     A hypothesis only points; whether its action is proposed is decided by the catalogue's precondition on the traffic.
     """
+    topology = Topology.of(snapshot)
+    shows = (incident.place, *(anomaly.place for anomaly in incident.anomalies))
     causes = _leading(diagnosis)
     if not causes:
         return Plan(why_not=("No cause stands out, so nothing is proposed.",))
     actions: list[Action] = []
     why_not: list[str] = []
     for cause in causes:
+        if cause.upstream and not topology.touches(shows, cause.upstream):
+            # Its own incident acts there, and only there can it be judged whether that helped.
+            why_not.append(f"{cause.upstream} neither calls {_services(shows, topology)} nor is called by it.")
+            continue
         situation = Situation(incident, cause, snapshot, window, settings, now)
         for kind in CATALOGUE:
             made = _propose(kind, situation)
@@ -67,6 +74,10 @@ def _leading(diagnosis: Diagnosis) -> tuple[Hypothesis, ...]:
         return ()
     best = max(one.score for one in standing)
     return tuple(one for one in standing if one.score >= best * _CLOSE_ENOUGH)[:_MOST]
+
+
+def _services(shows: Iterable[Place], topology: Topology) -> str:
+    return " or ".join(sorted({found for place in shows if (found := topology.upstream_at(place))}))
 
 
 def _propose(kind: ActionKind, situation: Situation) -> Action | Refusal:

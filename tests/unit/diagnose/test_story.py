@@ -6,9 +6,10 @@ import pytest
 
 from gateway.detect.grouping import Open
 from gateway.diagnose import rules
+from gateway.diagnose.evidence import gather
 from gateway.domain.diagnosis import Confidence
 from gateway.domain.incident import Change, Place, Severity, Signal
-from tests.unit.diagnose.story import FAULT, P1, P2, diagnosed, tell
+from tests.unit.diagnose.story import C1, FAULT, P1, P2, TOPOLOGY, diagnosed, tell
 
 
 def target_down(flow):
@@ -106,3 +107,15 @@ def test_a_revision_just_before_is_named_in_the_cause():
 
 def test_healthy_traffic_opens_nothing():
     assert tell(lambda flow: flow).incidents == []
+
+
+def test_two_disturbances_at_once_are_each_explained_by_their_own_service():
+    def both(flow):
+        return flow._replace(errors=1.0) if flow.target in {P1, C1} else target_down(flow)
+
+    told = tell(both)
+    named = {}
+    for incident in told.incidents:
+        _, hypotheses = gather(incident, told.traffic.window, told.now, TOPOLOGY)
+        named[incident.place.upstream] = hypotheses[0].upstream
+    assert named == {"payments": "payments", "catalogue": "catalogue"}

@@ -57,6 +57,15 @@ def planned(world: World, *blamed: str, signal: Signal = Signal.ERROR_RATE, **fi
     )
 
 
+def test_an_incident_never_acts_on_a_service_it_has_nothing_to_do_with() -> None:
+    world = failing(A)
+    plan = candidates(
+        world.incident(), blaming(A, upstream_name="elsewhere"), world.snapshot, world.window, world.settings, world.now
+    )
+    assert plan.actions == ()
+    assert plan.why_not == ("elsewhere neither calls orders nor is called by it.",)
+
+
 def test_one_failing_target_of_two_is_proposed_for_ejection_with_numbers() -> None:
     plan = planned(failing(A), A)
     (action,) = plan.actions

@@ -77,7 +77,11 @@ class World:
             revision=1,
             created_at=self.now,
             routes=(Route(name="orders", path="/orders/*", upstream="orders"),),
-            upstreams=(upstream("orders", "10.0.1.1:1"), upstream("payments", *self.targets)),
+            upstreams=(
+                msgspec.structs.replace(upstream("orders", "10.0.1.1:1"), depends_on=("payments",)),
+                upstream("payments", *self.targets),
+                upstream("elsewhere", *self.targets),
+            ),
             directives=self.board.active(),
         )
 
