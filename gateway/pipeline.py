@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 ACTIVE = frozenset({ActionState.APPROVED, ActionState.EXECUTED})
 FOLLOW_S = 60.0  # while nothing is done about it, the diagnosis follows the evidence in every pass this long …
 LOOK_AGAIN_S = 60.0  # … and this often afterwards
+EXPLAINED = "incident.explained"
 
 # What people are told of an action's time line entries; the others stand on the incident page.
 NEWS = {
@@ -203,7 +204,8 @@ class Pipeline:
 
     def _explain_once(self, incident_id: str) -> None:
         """Ask the model once per incident, beside the pipeline: it may take its time, nothing waits for it."""
-        if incident_id not in self._explaining:
+        told = any(entry.kind == EXPLAINED for entry in self._cases[incident_id].timeline)  # by whoever led before
+        if incident_id not in self._explaining and not told:
             task = asyncio.create_task(self._explain(incident_id), name=f"explain {incident_id}")
             self._explaining[incident_id] = task
 
@@ -222,7 +224,7 @@ class Pipeline:
             fell_back = (
                 f", because of the model only by rules: {report.fallback_reason}" if report.fallback_reason else ""
             )
-            entry = TimelineEntry(now, "incident.explained", f"Report by {report.source}{fell_back}")
+            entry = TimelineEntry(now, EXPLAINED, f"Report by {report.source}{fell_back}")
             incident = await self._cases.save(msgspec.structs.replace(incident, diagnosis=better), entry)
             await self._teller.tell(incident, What.DIAGNOSED)
 
