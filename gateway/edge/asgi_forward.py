@@ -222,6 +222,9 @@ class AsgiForward:
         exchange.status = status
         fields = answer.relayed(exchange, status, headers)
         await send({"type": "http.response.start", "status": status, "headers": fields})
+        if not self._chunks and not self._ended:
+            # Servers may hold the head back until the first of the body comes (the ASGI specification says so).
+            await send({"type": "http.response.body", "body": b"", "more_body": True})
         while True:
             if self._gone:
                 self._leave()
