@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from gateway.domain.policy import RemediateSettings
 
 # How far back the target is compared with its siblings: no more than a minute, so that a fault that has passed is not
-# acted on; no less than three cells, so that a fault of five seconds has something to stand beside.
+# acted on; no less than one cell, so that a fault of a second has something to stand beside.
 _LOOK_BACK_S = 60.0
-_LOOK_BACK_LEAST_S = 15.0
+_LOOK_BACK_LEAST_S = 5.0
 # A difference under two points is not worth half of an upstream's capacity, however certain it is.
 _MATERIAL = 0.02
 # A request counts as slow beyond one and a half times what 95 % of the good ones take.
@@ -209,14 +209,15 @@ def _slow_line(situation: Situation, upstream: str, siblings: frozenset[str]) ->
 def _draft(situation: Situation, upstream: Upstream, target: str, watch: Watch, left: Capacity) -> Draft:
     verb = what_is_bad(watch)
     ttl = span(situation.settings.eject_for_s)
+    seen = span(situation.now - look_back(situation.incident.onset, situation.now))
     return Draft(
         upstream=upstream.name,
         target=target,
         ttl_s=situation.settings.eject_for_s,
         effect=(
             f"Take {target} out of {upstream.name} for {ttl}. {upstream.name} then runs on {len(left.left)} of "
-            f"{left.total} targets; each takes about {left.load_factor:.1f} × its traffic. At {target} "
-            f"{counted(watch.target)} {verb} in the last minute, at the others {counted(watch.siblings)}."
+            f"{left.total} targets; each takes about {left.load_factor:.1f} × its traffic. In the last {seen} at "
+            f"{target} {counted(watch.target)} {verb}, at the others {counted(watch.siblings)}."
         ),
         undo=(
             f"Lift the ejection: {target} gets its usual share back within a second. A small share tries it again on "
