@@ -278,8 +278,9 @@ class AsgiForward:
         self._done = True
         if self._client_reader is not None:
             self._client_reader.cancel()
-        if self._call is not None and not self._ended and self._failure is None:
-            self._call.cancel()
+        call, self._call = self._call, None  # it holds us: without the cycle no garbage collector is needed
+        if call is not None and not self._ended and self._failure is None:
+            call.cancel()
 
 
 async def send_refusal(exchange: Exchange, why: Refusal, send: Send) -> None:

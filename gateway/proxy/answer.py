@@ -3,6 +3,9 @@
 The head of an answer and chunked bodies go through llhttp (httptools). A body with a Content-Length that does not fit
 into the first read, and one that lasts until the connection closes, bypass it: the bytes go on as they were read.
 
+A head is remembered by its exact bytes once llhttp has read it, if it is of the plainest kind: a final answer with a
+Content-Length on a connection that stays. The same bytes then mean the same again, without parsing.
+
 The parser's callbacks only note what happened. :attr:`AnswerReader.phase` is looked at when the parser has returned:
 a connection that were freed from within a callback would take the bytes left in the same read for the next client's
 answer. No I/O happens here.
@@ -11,7 +14,7 @@ answer. No I/O happens here.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import httptools
 
@@ -32,7 +35,32 @@ _BODILESS = frozenset({204, 304})
 _HEAD_TOO_LARGE = "the head of the answer is larger than 64 KiB"
 _UNASKED_UPGRADE = "answered 101, but no upgrade was asked for"
 
+# Servers that answer the same thing send the same head for a second, until its Date changes.
+MAX_REMEMBERED_HEADS = 512
+MAX_REMEMBERED_HEAD_BYTES = 2048
+_FINAL_HEAD = (b"HTTP/1.1 2", b"HTTP/1.1 3", b"HTTP/1.1 4", b"HTTP/1.1 5")
+
 _log = logs.get("proxy")
+
+
+class PlainHead(NamedTuple):
+    """What a remembered head means."""
+
+    status: int
+    headers: Headers
+    length: int
+
+
+_plain_heads: dict[bytes, PlainHead] = {}
+
+
+def remember(head: bytes, meaning: PlainHead) -> None:
+    """Keep what ``head`` means, if it is one head and nothing else, byte for byte."""
+    if not head.startswith(_FINAL_HEAD) or head.count(b"\n") != head.count(b"\r\n"):
+        return  # an interim head before it, an empty line, or line ends that only a lenient parser takes
+    if len(_plain_heads) >= MAX_REMEMBERED_HEADS:
+        _plain_heads.clear()
+    _plain_heads[head] = meaning
 
 
 class Phase(IntEnum):
@@ -71,6 +99,7 @@ class AnswerReader:
         self._until_close = False
         self._keep_alive = False
         self._surplus = False  # bytes came after the end of the answer
+        self._plain: PlainHead | None = None  # what the head meant, if it may be remembered
 
     def expect(self, sink: Sink, *, head_only: bool) -> None:
         """Wait for the answer to a request that is being sent; ``head_only`` when its method is HEAD."""
@@ -96,8 +125,17 @@ class AnswerReader:
     def feed(self, data: bytes) -> Phase:
         """Read some bytes; where the answer stands after them."""
         if self.phase is Phase.HEAD:
+            head = b""
+            if not self._head_bytes and not self._head_only:
+                end = data.find(b"\r\n\r\n", 0, MAX_REMEMBERED_HEAD_BYTES) + 4
+                head = data[:end]
+                plain = _plain_heads.get(head)
+                if plain is not None and len(data) - end <= plain.length:
+                    return self._recall(plain, data, end)
             self._head_bytes += len(data)
             self._parse(data)
+            if head and self._plain is not None:
+                remember(head, self._plain)
             # Also stops one endless field, which the parser would gather up without limit.
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._break_in(Phase.HEAD, _HEAD_TOO_LARGE)
@@ -108,6 +146,22 @@ class AnswerReader:
                 self._break_in(Phase.BODY, "64 KiB of chunk extensions or trailers without any body")
         else:
             self._pass_on(data)
+        return self.phase
+
+    def _recall(self, plain: PlainHead, data: bytes, end: int) -> Phase:
+        """Read an answer whose head, up to ``end``, is remembered."""
+        self._head_bytes = len(data)
+        self._keep_alive = True
+        self._remaining = plain.length
+        self.phase = Phase.BODY if plain.length else Phase.WHOLE
+        if len(data) - end < plain.length:
+            self._parser = None  # the rest bypasses it
+        try:
+            self._sink.head(plain.status, plain.headers.copy())
+            if len(data) > end and self.phase is Phase.BODY:  # the sink may have stopped us
+                self._pass_on(data[end:])
+        except Exception:  # noqa: BLE001 - where the parser would have caught it as well
+            self._confess()
         return self.phase
 
     def closed(self) -> Phase:
@@ -158,6 +212,8 @@ class AnswerReader:
             if status not in _BODILESS and not head.chunked:
                 self._remaining = head.length
                 self._until_close = head.length < 0
+                if head.length >= 0 and self._keep_alive and not self._interim:
+                    self._plain = PlainHead(status, head.headers.copy(), head.length)
         self._sink.head(status, head.headers)
 
     def on_body(self, chunk: bytes) -> None:
@@ -188,9 +244,7 @@ class AnswerReader:
         except httptools.HttpParserUpgrade:
             self._break(_UNASKED_UPGRADE)
         except httptools.HttpParserCallbackError as error:
-            # Our own mistake or the sink's, not the upstream's: say so, or it would be taken for a bad answer.
-            _log.error("proxy.callback_failed", exc_info=error.__context__)
-            self.phase, self.problem = Phase.BROKEN, ""
+            self._confess(error.__context__)
         except httptools.HttpParserError as error:
             if self.phase is Phase.WHOLE:
                 self._surplus = True
@@ -200,6 +254,11 @@ class AnswerReader:
             self._parser = None  # HEAD: it waits for a body that will not come; else the bytes bypass it from here
             if self._head_only:
                 self.phase = Phase.WHOLE
+
+    def _confess(self, error: BaseException | None = None) -> None:
+        """Our own mistake or the sink's, not the upstream's: say so, or it would be taken for a bad answer."""
+        _log.error("proxy.callback_failed", exc_info=error or True)
+        self.phase, self.problem = Phase.BROKEN, ""
 
     def _interim_head(self, status: int) -> None:
         self._fields = []
