@@ -59,8 +59,13 @@ class Casebook:
         self._known: dict[str, Incident] = {}
 
     async def load(self) -> None:
-        """Take over what is open according to the store."""
-        self._known = {incident.id: incident for incident in await self._store.open_ones()}
+        """Take over what is open according to the store; what this book knows later versions of stays as it is."""
+        found = {incident.id: incident for incident in await self._store.open_ones()}
+        closed = {one.id: one for one in self._known.values() if one.state is IncidentState.CLOSED}
+        ahead = {
+            one.id: one for one in self._known.values() if one.id in found and one.version >= found[one.id].version
+        }
+        self._known = closed | found | ahead
         self._on_open(self.open_ones)
 
     def __contains__(self, incident_id: str) -> bool:

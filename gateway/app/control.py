@@ -201,6 +201,9 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         file_watcher = ConfigFileWatcher(Path(config_path), revisions)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, file_watcher.poke)
 
+        leadership = Leadership(Leases(store), f"{folder.node()}-{os.getpid()}", on_fence=publisher.set_fence)
+        stack.push_async_callback(leadership.resign)
+
         # What people and programs see.
         live_workers = LiveWorkers(folder.workers)
         ports = audited(
@@ -217,7 +220,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
                 window=window,
                 snapshot=snapshot,
                 target_states=board.states,
-                not_ready=lambda: reasons_not_ready(traffic, journal),
+                not_ready=lambda: reasons_not_ready(traffic, leadership, journal),
                 metrics=meters.render,
                 clock=clock,
             )
@@ -240,8 +243,6 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             await records.purge(clock(), retention.requests_s, retention.buckets_s)
             await outbox_store.purge(clock() - retention.requests_s)
 
-        leadership = Leadership(Leases(store), f"{folder.node()}-{os.getpid()}", on_fence=publisher.set_fence)
-        stack.push_async_callback(leadership.resign)
         rounds = Rounds(
             leadership=leadership,
             pipeline=pipeline,

@@ -43,6 +43,11 @@ class Leadership:
 
     While the store is away the leader goes on (nobody can win the lease meanwhile), and nobody else begins to lead. A
     control that has never seen the store leads its own node: an outage at start must not leave everybody blind.
+
+    Attributes:
+        leading: whether it leads now.
+        since: since when, seconds since the epoch; None while it does not.
+        store_up: whether the store answered the last look, so that an outage shows also where there is no traffic.
     """
 
     def __init__(self, leases: Leases, holder: str, *, on_fence: Callable[[int], object]) -> None:
@@ -52,18 +57,24 @@ class Leadership:
         self._asked = False
         self.leading = False
         self.since: float | None = None
+        self.store_up = True
 
     async def look(self) -> bool:
-        """Renew or try to win; True when this control has just begun to lead."""
-        before = self.leading
+        """Renew or try to win; True when there is a lead to take over: just won, or the store seen for the first time.
+
+        Whoever led alone knows nothing yet of the incidents that stood open in the store.
+        """
+        before = self.leading and self._asked
         try:
             lease = await self._leases.acquire(LEASE, self._holder, TTL_S)
         except StoreUnavailableError as error:
-            if not self._asked:
+            self.store_up = False
+            begun = not self._asked and not self.leading
+            if begun:
                 self.leading = True
                 _log.warning("leader.alone", reason=str(error))
-            return self.leading and not before
-        self._asked = True
+            return begun
+        self._asked = self.store_up = True
         self.leading = lease is not None
         if lease is not None:
             self._on_fence(lease.fence)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gateway.control.leadership import Leadership
     from gateway.control.traffic import Traffic
     from gateway.store.journal import Journal
 
 
-def reasons_not_ready(traffic: Traffic, journal: Journal) -> tuple[str, ...]:
+def reasons_not_ready(traffic: Traffic, leadership: Leadership, journal: Journal) -> tuple[str, ...]:
     """What is amiss. Workers go on proxying in every case."""
     reasons = []
-    if not traffic.store_up:
+    if not (traffic.store_up and leadership.store_up):
         reasons.append("the store is away: records wait in the spool, incidents in the journal")
     elif journal.waiting:
         reasons.append(f"{journal.waiting} entries of the journal are being carried over to the store")

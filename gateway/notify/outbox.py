@@ -111,6 +111,7 @@ class Outbox:
         self._concurrency = concurrency
         self._wake = asyncio.Event()
         self._stopping = False
+        self._store_away = False
         self._held = HeldMessages()
         self._seen: dict[str, None] = {}  # keys posted by this process, oldest first
         self._unmarked: dict[str, OutboxEntry] = {}  # delivered, but the store does not know yet
@@ -175,8 +176,11 @@ class Outbox:
     async def _pass(self) -> None:
         try:
             await self.deliver_due(self._clock())
+            self._store_away = False
         except StoreUnavailableError as error:
-            _log.warning("outbox.store_unavailable", why=str(error))
+            if not self._store_away:  # once per outage, not once per pass
+                _log.warning("outbox.store_unavailable", why=str(error))
+            self._store_away = True
         except Exception:  # noqa: BLE001 - the border of the task: the loop outlives any single pass
             _log.exception("outbox.failed")
 
