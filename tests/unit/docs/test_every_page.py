@@ -55,7 +55,7 @@ def test_commands_that_a_page_names_exist(path: Path) -> None:
     typed += re.findall(r"`(sentinel [^`]+)`", prose(text))
     problems = []
     for line in typed:
-        for call in re.findall(r"(?:^|[|$;&(\s/])sentinel((?: +[^|;&)>\"]+))", line):
+        for call in re.findall(r"(?:^|[|$;&(\s]|bin/)sentinel((?: +[^|;&)>\"]+))", line):
             problem = trouble(call.split())
             if problem:
                 problems.append(f"{problem}: {line.strip()}")

@@ -82,6 +82,8 @@ def levels(tree: ast.Module, node: ast.Call) -> list[str]:
 def events_of(path: Path) -> Iterator[Event]:
     tree = ast.parse(path.read_text())
     stages = [stage for node in ast.walk(tree) if isinstance(node, ast.Call) and (stage := made_logger(node))]
+    if not stages and "logging.getLogger" in path.read_text():
+        return  # speaks with the web server's own voice
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or not node.args or not (at := levels(tree, node)):
             continue
