@@ -38,7 +38,7 @@ upstream = "gone"
 
 
 def token(**claims: object) -> dict[str, str]:
-    whole = {"sub": "ana", "tenant": "acme", "scope": "read", "exp": int(time.time()) + 300, **claims}
+    whole = {"sub": "ana", "tenant": "acme", "scope": "read", "exp": int(time.time()) + 3600, **claims}
     return {"Authorization": f"Bearer {jwt.encode(whole, running.SECRET, algorithm='HS256')}"}
 
 
