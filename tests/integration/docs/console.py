@@ -21,7 +21,7 @@ from tests.unit.docs.pages import blocks
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-ENDS_WITHIN_S = 150
+ENDS_WITHIN_S = 120
 _MARK = "\x01"
 
 
@@ -92,6 +92,7 @@ def run(page: str, folder: Path, environ: Mapping[str, str] | None = None) -> li
             printed.write(f"(it did not end within {ENDS_WITHIN_S} s)".encode())
         finally:
             _end_session(shell.pid)
+            shell.wait(10)
     pieces = out.read_text(errors="replace").split(_MARK)[1:]
     return [Seen(step, pieces[at] if at < len(pieces) else "(it never ran)") for at, step in enumerate(wanted)]
 
