@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.collect.spool import SpoolWriter
 from gateway.config.snapshot_file import SnapshotWatcher
 from gateway.domain.routing import Target, Upstream
+from gateway.edge import collector
 from gateway.edge.middleware import EdgeApp
 from gateway.edge.rate_limit import RateLimiter, script
 from gateway.edge.redis_link import RedisLink
@@ -74,6 +75,7 @@ async def edge(folder: RunFolder, settings: Settings, listener: socket.socket, *
         app = EdgeApp(steps, forwarder, admin=admin)
 
         in_background(stack, watcher.run(), live_workers.follow(), watch_parent(stopping))
+        collector.settle()
         await serve(server(app, http=strict_http(steps)), listener, stopping)
 
 

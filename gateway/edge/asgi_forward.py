@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.domain.forwarding import Call, Forwarder, Headers, Outbound, UpstreamFailure
+    from gateway.domain.routing import Route, Upstream
     from gateway.edge.exchange import Exchange
+    from gateway.edge.steps import Outcome
 
     Receive = Callable[[], Awaitable[Any]]
     Send = Callable[[Any], Awaitable[None]]
@@ -40,6 +42,7 @@ class AsgiForward:
         "_call",
         "_chunks",
         "_client_reader",
+        "_crash",
         "_done",
         "_ended",
         "_exchange",
@@ -65,7 +68,8 @@ class AsgiForward:
         self._buffered = 0
         self._ended = False
         self._failure: UpstreamFailure | None = None
-        self._refusal: Refusal | None = None  # the body turned out too large
+        self._crash: Exception | None = None  # what went wrong in a callback, for the request's own task to raise
+        self._refusal: Refusal | None = None  # the body turned out too large, or the limiter refused late
         self._gone = False
         self._done = False
         self._uploaded = exchange.content_length == 0
@@ -135,9 +139,30 @@ class AsgiForward:
         finally:
             self._close()
 
+    async def run_when_admitted(self, send: Send) -> None:
+        """Answer a request without a body whose verdict is still out: :meth:`admitted` sends it on."""
+        try:
+            await self._deliver(send)
+        finally:
+            self._close()
+
+    def admitted(self, outcome: Outcome, forwarder: Forwarder, route: Route, upstream: Upstream) -> None:
+        """The verdict came. It is given by the limiter, whose other callers must not suffer if this fails."""
+        if self._done:
+            return
+        if outcome is not None:
+            self._refusal = outcome
+            self._wake()
+            return
+        try:
+            self._start(forwarder, answer.outbound(self._exchange, route, upstream), b"")
+        except Exception as error:  # noqa: BLE001 - the request's own task raises it, and logs it there
+            self._crash = error
+            self._wake()
+
     def watch_client(self) -> None:
         """Begin to read the client, to notice its leaving; called for exchanges that take long."""
-        if self._client_reader is None and not self._done:
+        if self._client_reader is None and self._call is not None:
             self._client_reader = self._loop.create_task(self._read_client())
 
     async def _first_chunk(self) -> bytes:
@@ -207,6 +232,8 @@ class AsgiForward:
     async def _deliver(self, send: Send) -> None:
         while self._head is None and not self._is_over():
             await self._wait()
+        if self._crash is not None:
+            raise self._crash
         if self._gone:
             self._leave()
         elif self._refusal is not None:
@@ -262,7 +289,7 @@ class AsgiForward:
         self._exchange.error = ErrorKind.CLIENT_GONE
 
     def _is_over(self) -> bool:
-        return self._failure is not None or self._gone or self._refusal is not None
+        return self._failure is not None or self._gone or self._refusal is not None or self._crash is not None
 
     def _wake(self) -> None:
         waiter = self._waiter

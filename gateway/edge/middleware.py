@@ -19,8 +19,10 @@ from gateway.edge.guard import GuardedApp
 from gateway.edge.steps import Waiting
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.domain.forwarding import Forwarder
-    from gateway.domain.routing import Route, Upstream
+    from gateway.domain.routing import Upstream
     from gateway.edge.asgi_forward import Receive, Send
     from gateway.edge.steps import Outcome, Steps
 
@@ -32,16 +34,22 @@ log = logs.get("edge")
 
 
 class _Verdict:
-    """Takes the limiter's late outcome to the request's task."""
+    """Takes the limiter's late outcome to where it is waited for."""
 
-    __slots__ = ("future",)
+    __slots__ = ("take",)
 
     def __init__(self) -> None:
-        self.future: asyncio.Future[Outcome] | None = None
+        self.take: Callable[[Outcome], None] | None = None
 
     def __call__(self, outcome: Outcome) -> None:
-        if self.future is not None and not self.future.done():
-            self.future.set_result(outcome)
+        if self.take is not None:
+            self.take(outcome)
+
+    async def wait(self) -> Outcome:
+        """The outcome, when it comes."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.take = lambda outcome: None if future.done() else future.set_result(outcome)
+        return await future
 
 
 class _Sweep:
@@ -78,15 +86,23 @@ class _Driver:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send, app: Any = None) -> None:
         exchange = self._exchange(scope)
-        is_admin = self._admin is not None and exchange.runtime.is_admin(exchange.path)
         try:
-            outcome = self._steps.admit_admin(exchange) if is_admin else await self._admit(exchange)
+            if self._admin is not None and exchange.runtime.is_admin(exchange.path):
+                await self._ask_control(exchange, self._admin, receive, send)
+                return
+            verdict = _Verdict()
+            outcome = self._steps.admit(exchange, verdict)
+            if outcome is Waiting.LIMITER:
+                upstream = self._upstream_of(exchange)
+                if upstream is not None and exchange.content_length == 0:
+                    # The verdict itself sends the request on: the task wakes once, when the answer is there.
+                    await self._forward(exchange, upstream, receive, send, verdict)
+                    return
+                outcome = await verdict.wait()
             if outcome is not None:
                 await send_refusal(exchange, outcome, send)
-            elif is_admin and self._admin is not None and exchange.route is not None:
-                await self._forward(exchange, exchange.route, self._admin, receive, send)
-            elif exchange.route is not None:
-                await self._carry(exchange, exchange.route, scope, receive, send, app)
+            else:
+                await self._carry(exchange, scope, receive, send, app)
         except asyncio.CancelledError:  # the server is stopping and has waited as long as it was told to
             exchange.status = exchange.status or 503
             exchange.error = exchange.error or ErrorKind.INTERNAL
@@ -100,37 +116,45 @@ class _Driver:
         finally:
             self._steps.finish(exchange)
 
-    async def _admit(self, exchange: Exchange) -> Outcome:
-        then = _Verdict()
-        outcome = self._steps.admit(exchange, then)
-        if isinstance(outcome, Waiting):
-            then.future = asyncio.get_running_loop().create_future()
-            return await then.future
-        return outcome
+    async def _ask_control(self, exchange: Exchange, control: Upstream, receive: Receive, send: Send) -> None:
+        refusal = self._steps.admit_admin(exchange)
+        if refusal is not None:
+            await send_refusal(exchange, refusal, send)
+        else:
+            await self._forward(exchange, control, receive, send)
 
-    async def _carry(
-        self, exchange: Exchange, route: Route, scope: Scope, receive: Receive, send: Send, app: Any
-    ) -> None:
-        if app is not None and not route.upstream:
+    async def _carry(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send, app: Any) -> None:
+        route, upstream = exchange.route, self._upstream_of(exchange)
+        if app is not None and route is not None and not route.upstream:
             await GuardedApp(exchange, receive, send).run(app, scope)
-            return
-        upstream = exchange.runtime.upstreams.get(route.upstream)
-        if upstream is None or self._forwarder is None:
+        elif upstream is not None:
+            await self._forward(exchange, upstream, receive, send)
+        else:
             why = Refusal(503, ErrorKind.UPSTREAM_UNAVAILABLE, "Nothing is set up to answer this route.")
             await send_refusal(exchange, why, send)
-            return
-        await self._forward(exchange, route, upstream, receive, send)
+
+    def _upstream_of(self, exchange: Exchange) -> Upstream | None:
+        """The upstream of the exchange's route, if there is one and something to reach it by."""
+        if exchange.route is None or self._forwarder is None:
+            return None
+        return exchange.runtime.upstreams.get(exchange.route.upstream)
 
     async def _forward(
-        self, exchange: Exchange, route: Route, upstream: Upstream, receive: Receive, send: Send
+        self, exchange: Exchange, upstream: Upstream, receive: Receive, send: Send, verdict: _Verdict | None = None
     ) -> None:
-        if self._forwarder is None:
+        """Forward an admitted exchange, or with ``verdict`` one that is admitted when that says so."""
+        forwarder, route = self._forwarder, exchange.route
+        if forwarder is None or route is None:
             return
         loop = asyncio.get_running_loop()
         forward = AsgiForward(exchange, receive, loop)
         self._sweep.add(forward, loop)
         try:
-            await forward.run(self._forwarder, answer.outbound(exchange, route, upstream), send)
+            if verdict is None:
+                await forward.run(forwarder, answer.outbound(exchange, route, upstream), send)
+            else:
+                verdict.take = lambda outcome: forward.admitted(outcome, forwarder, route, upstream)
+                await forward.run_when_admitted(send)
         finally:
             self._sweep.remove(forward)
 

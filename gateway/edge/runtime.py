@@ -74,4 +74,6 @@ class Runtime:
 
     def is_admin(self, path: bytes) -> bool:
         """Whether the path belongs to control (shared mode only)."""
+        if not self.admin_prefixes:  # the usual case, so no generator for every request
+            return False
         return any(path == prefix or path.startswith(prefix + b"/") for prefix in self.admin_prefixes)
