@@ -91,7 +91,7 @@ class _Bins:
         self._starts = [at for at, _ in bins]
 
     def spans(self) -> Iterator[_Finding]:
-        """For each span that holds anything bad: what it holds."""
+        """For each span that holds anything bad, and does not end well: what it holds."""
         for span in _SPANS:
             since = self._starts[-span:][0] if self._starts else 0
             inside = [row for row in self._bins if row[0] >= since]
@@ -100,6 +100,8 @@ class _Bins:
                 continue
             worst = max(inside, key=lambda row: (row[1], -row[2]))
             onset = self._onset(bad / total)
+            if onset is None:
+                continue
             after = [row for row in self._bins if row[0] >= onset]
             yield _Finding(
                 bad,
@@ -111,15 +113,19 @@ class _Bins:
                 sum(row[2] for row in after),
             )
 
-    def _onset(self, share: float) -> float:
-        """The start of the unbroken run of bad bins that leads up to now."""
-        onset = self._bins[-1][0]
-        for at, bad, total in reversed(self._bins):
+    def _onset(self, share: float) -> float | None:
+        """The start of the unbroken run of bad bins that leads up to now; None when it is over.
+
+        One good bin at the end may be luck, or the running one; two are not.
+        """
+        onset: float | None = None
+        for back, (at, bad, total) in enumerate(reversed(self._bins)):
             if bad < 0.3 * share * total and total > _THIN_BIN:
-                break
-            if bad:
-                onset = at
-        return float(onset)
+                if back:
+                    break
+            elif bad:
+                onset = float(at)
+        return onset
 
 
 def _hurt(bad: float, place: Place, finding: _Finding, baseline: Baseline) -> float:

@@ -126,3 +126,21 @@ def test_client_errors_are_no_errors():
             traffic.window.add(at, {SeriesKey("orders", "orders", "o1", "acme", "GET", 404, ""): missing})
         found += examine_all(detectors, traffic.window, at + 5.4)
     assert [anomaly for anomaly in found if anomaly.signal is Signal.ERROR_RATE] == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_over_is_no_finding_and_no_finding_says_zero_percent(seed):
+    def fault(flow, at):
+        return flow._replace(errors=0.9) if START + 600 <= at < START + 615 else flow
+
+    traffic = Traffic(TWO, seed, fault)
+    detectors = in_service(DetectSettings())
+    found = {}
+    for at in range(START, START + 660, 5):
+        traffic.bin(at)
+        if at >= START + 600:
+            found[at - START - 600] = examine_all(detectors, traffic.window, at + 5.4)
+    assert found[10]
+    assert all(anomaly.observed > 0 and anomaly.requests for one in found.values() for anomaly in one)
+    later = [anomaly for after in range(25, 50, 5) for anomaly in found[after]]
+    assert not any(anomaly.detector == "hard_failure" for anomaly in later), "two good bins in a row end it"
