@@ -69,6 +69,7 @@ class Rounds:
         self._purge = purge
         self._clock = clock
         self._count = 0
+        self._away: set[str] = set()  # steps that wait for the store
 
     async def run(self) -> None:
         """One round after the end of every five-second bin, until cancelled."""
@@ -103,12 +104,14 @@ class Rounds:
         await self._pipeline.tick()
         self._observe_s(time.perf_counter() - started)
 
-    @staticmethod
-    async def _try(what: str, step: Callable[[], Awaitable[object]]) -> None:
+    async def _try(self, what: str, step: Callable[[], Awaitable[object]]) -> None:
         try:
             await step()
+            self._away.discard(what)
         except StoreUnavailableError as error:
-            _log.warning("round.store_away", step=what, reason=str(error))
+            if what not in self._away:  # once per outage, not every five seconds
+                _log.warning("round.store_away", step=what, reason=str(error))
+            self._away.add(what)
         except SentinelError as error:
             _log.error("round.failed", step=what, reason=str(error))
         except Exception:  # noqa: BLE001 - a task border: the next round must come whatever this one met

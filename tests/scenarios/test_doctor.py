@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.cli.checkups import here
+from gateway.cli.checkups import around, here
 from gateway.config.document import Document, Log
 from gateway.run_folder import RunFolder
 from tests import running, servers
@@ -74,8 +74,10 @@ def served(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator
 def test_a_gateway_that_is_well_gets_a_clean_bill(served: running.Gateway) -> None:
     code, found = findings(served)
     assert code == 0, found
-    wanted = "configuration run folder|disk|spool|clock|tokens|control|store|migrations|redis|upstreams|model|notify"
-    for name in wanted.replace("configuration ", "configuration|").split("|"):
+    wanted = (
+        "configuration|run folder|disk|spool|clock|tokens|control|traffic|store|migrations|redis|upstreams|model|notify"
+    )
+    for name in wanted.split("|"):
         assert states(found, name) == {"good"}, found[name]
 
 
@@ -170,6 +172,17 @@ def test_a_full_spool_is_wrong_and_records_set_aside_are_noted(tmp_path: Path) -
     assert [one.state for one in found] == ["bad", "note"]
     assert "600 B of 1000 B" in found[0].text
     assert [one.state for one in here.spool(folder, Document())] == ["good", "note"]
+
+
+def test_slow_routes_and_much_traffic_are_said_before_they_hurt() -> None:
+    def route(name: str, per_second: float, p95_ms: float | None) -> dict[str, Any]:
+        return {"name": name, "last_minute": {"per_second": per_second, "p95_ms": p95_ms}}
+
+    assert [one.state for one in around.traffic([route("a", 1.0, 40.0), route("idle", 0.0, None)])] == ["good"]
+    slow, many = around.traffic([route("slow", 600.0, 900.0), route("b", 600.0, 40.0)])
+    assert (slow.state, many.state) == ("note", "note")
+    assert "slow: p95 is 900 ms" in slow.text
+    assert "1200 requests/s" in many.text
 
 
 def test_a_snapshot_from_the_future_means_that_the_clock_was_set_back(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import redis as redis_library
@@ -33,6 +33,9 @@ Look = Awaitable[list[Finding]]
 
 CONNECT_S = 3.0
 TARGETS_AT_ONCE = 50
+# When to think of scaling; what one small node with the embedded store should not be asked for.
+SLOW_P95_MS = 500.0
+MANY_PER_S = 1000.0
 LARGE_STORE_BYTES = 10 * 1024**3
 
 
@@ -54,6 +57,7 @@ async def control(folder: RunFolder, document: Document) -> list[Finding]:
         async with httpx2.AsyncClient(transport=transport, base_url="http://control", timeout=CONNECT_S) as client:
             answer = await client.get("/health/ready")
             reasons = answer.json().get("reasons", [])
+            routes = (await client.get("/api/v1/routes")).json().get("items", [])
     except (httpx2.HTTPError, ValueError) as error:
         return [
             *findings,
@@ -63,9 +67,28 @@ async def control(folder: RunFolder, document: Document) -> list[Finding]:
                 "its log says why: it is started again by itself unless that is hopeless",
             ),
         ]
+    findings += traffic(routes)
     if answer.is_success:
         return [*findings, Finding.good("control", "it answers and is ready")]
     return [*findings, Finding.bad("control", f"not ready: {'; '.join(reasons)}", "see the finding about that part")]
+
+
+def traffic(routes: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """When to scale, by the last minute of every route as control's API shows it."""
+    findings = [
+        Finding.note(
+            "traffic",
+            f"half a second is not enough for 95 % of requests on {route['name']}: p95 is {p95_ms:.0f} ms",
+            "sentinel tail shows where the time goes; more targets, or a faster service",
+        )
+        for route in routes
+        if (p95_ms := route["last_minute"]["p95_ms"] or 0.0) > SLOW_P95_MS
+    ]
+    per_second = sum(route["last_minute"]["per_second"] for route in routes)
+    text = f"{per_second:.0f} requests/s in the last minute"
+    if per_second > MANY_PER_S:
+        findings.append(Finding.note("traffic", text, "time for PostgreSQL, and for a second node behind one address"))
+    return findings or [Finding.good("traffic", text)]
 
 
 def _is_held(lock: Path) -> bool:
