@@ -1,0 +1,34 @@
+"""Every piece of sentinel.toml on the pages people copy from is one the program accepts."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.config import checking
+from gateway.settings import Settings
+from tests.unit.docs.pages import blocks, name_of, pages
+
+SECRETS = {
+    "SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/T0/B0/x",
+    "TICKETS_WEBHOOK_SECRET": "0123456789abcdef0123456789abcdef",
+    "ANTHROPIC_API_KEY": "key",
+    "OPENAI_API_KEY": "key",
+    "SENTINEL_METRICS_TOKEN": "0123456789abcdef0123456789abcdef",
+}
+EXAMPLES = [
+    pytest.param(block.text, id=f"{name_of(path)}-{number}")
+    for path in pages()
+    if "reference" not in path.parts and "adr" not in path.parts
+    for number, block in enumerate(blocks(path.read_text()))
+    if block.language == "toml"
+]
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) > 6
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_an_example_is_accepted(text: str) -> None:
+    result = checking.check_text(text, "sentinel.toml", Settings.from_environ(SECRETS))
+    assert [str(finding) for finding in result.errors] == []
