@@ -3,9 +3,10 @@
 Reads PORT, UPSTREAM_URL, REDIS_URL, JWT_SECRET and RUN (a scratch folder) from the environment, writes a sentinel.toml
 with everything on (JWT, Redis limit per subject, records, metrics) and becomes ``sentinel serve``.
 
-    DRIVER    asgi (default)
-    WORKERS   1 (default)
-    STORE     a store URL; SQLite in the scratch folder by default
+    DRIVER      asgi (default)
+    WORKERS     1 (default)
+    STORE       a store URL; SQLite in the scratch folder by default
+    ADMIN_PORT  where /metrics answers; a free port by default
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ limit = "1000000/s burst 1000000 per subject"
 
 
 def free_port() -> int:
-    """A loopback port for the admin plane, which the measurement does not use."""
+    """A loopback port nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -59,7 +60,7 @@ def main() -> None:
     config.write_text(
         CONFIG.format(
             port=given["PORT"],
-            admin_port=free_port(),
+            admin_port=given.get("ADMIN_PORT") or free_port(),
             workers=given.get("WORKERS", "1"),
             driver=given.get("DRIVER", "asgi"),
             run=folder / "run",

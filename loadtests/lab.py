@@ -136,10 +136,10 @@ def family(root: int, parents: Mapping[int, int]) -> list[int]:
 
 def _parents() -> dict[int, int]:
     parents = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
+    for folder in Path("/proc").glob("[0-9]*"):
+        if folder.name.isdigit():
             try:
-                parents[int(entry)] = int(_stat(int(entry))[1])
+                parents[int(folder.name)] = int(_stat(int(folder.name))[1])
             except OSError:
                 continue
     return parents

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.domain.forwarding import Headers
     from gateway.edge.exchange import Exchange
 
-MEMO_ENTRIES = 50_000  # encoded keys kept, about 300 bytes each; the table is emptied when full
+MEMO_ENTRIES = 10_000  # encoded keys kept, as many as verified tokens, about 300 bytes each; emptied when full
 MAX_WHOM = 96  # characters: an e-mail address and a tenant fit
 
 LimitKey = tuple[str, str]  # name of the limit, whom it counts
