@@ -2,9 +2,9 @@
 
     python -m loadtests.drain [--seconds 20] [--connections 32] [--within 10] [--json FILE]
 
-The load is that of loadtests.side_by_side, as fast as one worker goes, with control on the worker's own processor. After
-it, /metrics is asked until as many records are stored as requests were answered. Fails when that takes longer than
-``--within`` seconds, or when a record was lost. Processor time is all of control's, with detection and pages.
+The load is that of loadtests.side_by_side, as fast as one worker goes, with control on the worker's own processor.
+After it, /metrics is asked until as many records are stored as requests were answered. Fails when that takes longer
+than ``--within`` seconds, or when a record was lost. Processor time is all of control's, with detection and pages.
 """
 
 from __future__ import annotations
