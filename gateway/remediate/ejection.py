@@ -147,7 +147,7 @@ def _distinct(situation: Situation, upstream: Upstream, target: str, already_out
         watch = Watch(
             signal=signal,
             slow_us=slow_us,
-            onset=situation.incident.onset,
+            onset=situation.begun,
             route=situation.incident.place.route,
             place_upstream=situation.incident.place.upstream,
             patience_s=max(10.0, min(upstream.timeout.header_s + 2, _SLOWEST_PATIENCE_S)),
@@ -180,7 +180,7 @@ def compare(
     situation: Situation, upstream: str, target: str, siblings: frozenset[str], watch: Watch
 ) -> tuple[Sample, Sample]:
     """The target and its siblings since the onset."""
-    start = look_back(situation.incident.onset, situation.now)
+    start = look_back(situation.begun, situation.now)
     ill = sample(
         situation.window, watch, start, situation.now, lambda key: key.upstream == upstream and key.target == target
     )
@@ -192,7 +192,7 @@ def compare(
 
 def _slow_line(situation: Situation, upstream: str, siblings: frozenset[str]) -> int:
     """Microseconds beyond which a request counts as slow; 0 when there is nothing to draw the line from."""
-    start = look_back(situation.incident.onset, situation.now)
+    start = look_back(situation.begun, situation.now)
     onset = situation.incident.onset
     beside = situation.window.total(
         start,
@@ -209,7 +209,7 @@ def _slow_line(situation: Situation, upstream: str, siblings: frozenset[str]) ->
 def _draft(situation: Situation, upstream: Upstream, target: str, watch: Watch, left: Capacity) -> Draft:
     verb = what_is_bad(watch)
     ttl = span(situation.settings.eject_for_s)
-    seen = span(situation.now - look_back(situation.incident.onset, situation.now))
+    seen = span(situation.now - look_back(situation.begun, situation.now))
     return Draft(
         upstream=upstream.name,
         target=target,

@@ -88,7 +88,8 @@ def _propose(kind: ActionKind, situation: Situation) -> Action | Refusal:
         return Refusal(f"it was tried at {situation.hypothesis.target} in this incident and did not help")
     if any(action.state is ActionState.REJECTED for action in earlier):
         return Refusal(f"it was declined for {situation.hypothesis.target} in this incident")
-    draft = CATALOGUE[kind].propose(situation)
+    ended = max((action.ended_at or 0.0 for action in earlier if action.executed_at is not None), default=0.0)
+    draft = CATALOGUE[kind].propose(situation._replace(since=ended))
     return draft if isinstance(draft, Refusal) else _action(kind, draft, situation, ordinal=len(earlier))
 
 

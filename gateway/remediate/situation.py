@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class Situation(NamedTuple):
-    """Everything a proposal may look at."""
+    """Everything a proposal may look at.
+
+    ``since``: an earlier action on the same target ended then, and what was before it has been dealt with.
+    """
 
     incident: Incident
     hypothesis: Hypothesis
@@ -25,6 +28,12 @@ class Situation(NamedTuple):
     window: Window
     settings: RemediateSettings
     now: float
+    since: float = 0.0
+
+    @property
+    def begun(self) -> float:
+        """When what would be acted on began."""
+        return max(self.incident.onset, self.since)
 
 
 class Assessment(msgspec.Struct, frozen=True):

@@ -66,6 +66,23 @@ def test_an_incident_never_acts_on_a_service_it_has_nothing_to_do_with() -> None
     assert plan.why_not == ("elsewhere neither calls orders nor is called by it.",)
 
 
+def test_what_an_earlier_action_dealt_with_is_no_reason_for_another() -> None:
+    world = failing(A)
+    onset = world.now - 15
+    first = planned(world, A).actions[0]
+    world.failing = {}
+    world.run(20)
+    ended = msgspec.structs.replace(
+        first, state=ActionState.REVERTED, executed_at=world.now - 20, ended_at=world.now - 5, note="the fault is gone"
+    )
+    plan = planned(world, A, onset=onset, actions=(ended,))
+    assert not plan.actions, "a minute has not passed yet, but what was bad in it is over"
+    assert "not clearly worse" in plan.why_not[0]
+    world.failing = {A: 1.0}
+    world.run(10)
+    assert planned(world, A, onset=onset, actions=(ended,)).actions, "what is bad since then is"
+
+
 def test_one_failing_target_of_two_is_proposed_for_ejection_with_numbers() -> None:
     plan = planned(failing(A), A)
     (action,) = plan.actions
