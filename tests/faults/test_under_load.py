@@ -1,0 +1,67 @@
+"""Stops and deaths while callers keep asking: what they got is what is stored, or counted as lost."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from tests import running
+from tests.scenarios import shop
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PATHS = ("/a", "/b", "/c", "/d")
+PER_S = 50.0
+
+
+def stored(gateway: running.Gateway) -> int:
+    with closing(sqlite3.connect(gateway.run_dir / "sentinel.db")) as database:
+        return int(database.execute("SELECT count(*) FROM requests").fetchone()[0])
+
+
+def test_a_stop_under_load_breaks_no_answer_and_loses_no_record(tmp_path: Path) -> None:
+    with (
+        running.origin() as origin,
+        running.gateway(tmp_path, running.config(origin.port, server="workers = 2")) as gateway,
+    ):
+        origin.delay_s = 0.05  # so that some are always under way
+        with shop.calling(gateway.url, *PATHS, per_s=PER_S) as callers:
+            time.sleep(3)
+            assert set(callers.answers) == {200}
+            assert gateway.stop() == 0
+            time.sleep(0.5)
+            callers.stop()
+        answered = callers.answers[200]
+        assert answered > 50
+        assert set(callers.answers) <= {200, 0, 503}, "refused at the door, never cut short"
+        assert len(origin.seen) == answered, "whatever was begun was finished"
+        assert stored(gateway) == answered + callers.answers[503]
+
+
+def test_what_a_killed_worker_held_is_counted_as_lost_and_is_little(tmp_path: Path) -> None:
+    with (
+        running.origin() as origin,
+        running.gateway(tmp_path, running.config(origin.port, server="workers = 2")) as gateway,
+    ):
+        with shop.calling(gateway.url, *PATHS, per_s=PER_S) as callers:
+            time.sleep(2)
+            killed = gateway.child("worker 1")
+            killed.kill()
+            gateway.wait(
+                lambda: gateway.has_child("worker 1") and gateway.child("worker 1").pid != killed.pid, 15, "respawn"
+            )
+            time.sleep(2)
+        answered = callers.total - callers.answers[0]
+        assert callers.answers[200] == answered
+        assert callers.answers[0] <= len(PATHS), "only what the dead worker held in its hands"
+
+        def lost() -> float:
+            return shop.metric(gateway, 'sentinel_records_total{outcome="dropped"}')
+
+        gateway.wait(lambda: stored(gateway) + lost() >= answered, 20, "each is stored or counted")
+        time.sleep(1)
+        assert answered <= stored(gateway) + lost() <= callers.total
+        assert lost() <= 0.5 * PER_S * len(PATHS), "no more than half a second's worth"
