@@ -26,11 +26,11 @@ _WINDOW_UNITS = {1: "s", 60: "min", 3600: "h", 86400: "day"}
 
 
 class Configuration(msgspec.Struct, frozen=True):
-    """A configuration without errors: its text, its document, and the public key that the document names a file of."""
+    """A configuration without errors: its text, its document, and the public keys that the document names files of."""
 
     document: Document
     text: str
-    public_key: str = ""
+    key_files: dict[str, str] = {}
     warnings: tuple[Finding, ...] = ()
 
 
@@ -70,12 +70,12 @@ def check_text(text: str, source: str, settings: Settings, *, folder: Path | Non
     """Judge a text. ``source`` is the name that stands in findings; relative paths begin at ``folder`` (here: cwd)."""
     read = reading.read(text, source, settings.overrides)
     context = Context(read, settings, folder or Path.cwd())
-    public_key = ""
+    key_files: dict[str, str] = {}
     if read.is_toml:
         upstreams.judge(context)
         routes.judge(context)
         service.judge(context)
-        public_key = access.judge(context)
+        key_files = access.judge(context)
         operations.judge(context)
     findings = sorted(read.report.findings, key=lambda finding: (finding.line == 0, finding.line, finding.column))
     errors = tuple(finding for finding in findings if not finding.warning)
@@ -85,8 +85,8 @@ def check_text(text: str, source: str, settings: Settings, *, folder: Path | Non
     return CheckResult(
         errors=(),
         warnings=warnings,
-        configuration=Configuration(read.document, text, public_key, warnings),
-        snapshot=compiling.snapshot(read.document, revision=0, created_at=0.0, public_key=public_key),
+        configuration=Configuration(read.document, text, key_files, warnings),
+        snapshot=compiling.snapshot(read.document, revision=0, created_at=0.0, key_files=key_files),
     )
 
 

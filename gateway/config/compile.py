@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.config.rules.access import issuers
 from gateway.config.rules.operations import KEY_VARIABLES, channel_name, channel_variable
 from gateway.config.rules.service import admin_prefixes
 from gateway.domain.policy import DetectSettings, DiagnoseSettings, NotifyChannel, RemediateSettings
@@ -12,6 +13,7 @@ from gateway.domain.routing import (
     HealthCheck,
     JwtPolicy,
     Limit,
+    RequiredClaim,
     Route,
     Snapshot,
     Target,
@@ -35,21 +37,28 @@ def snapshot(
     *,
     revision: int,
     created_at: float,
-    public_key: str = "",
+    key_files: Mapping[str, str] | None = None,
+    key_sets: Mapping[str, str] | None = None,
     keys: Iterable[ApiKey] = (),
     revoked: Iterable[str] = (),
     directives: Iterable[Directive] = (),
     fence: int = 0,
     open_incidents: Mapping[str, str] | None = None,
 ) -> Snapshot:
-    """Everything workers need as one value. ``public_key`` is the PEM text of [auth.jwt] public_key_file."""
+    """Everything workers need as one value.
+
+    ``key_files`` holds the text of each ``public_key_file``; of ``key_sets``, by URL, the ones in use are kept.
+    """
+    jwt = jwt_policies(document, key_files or {})
+    urls = {policy.jwks_url for policy in jwt}
     return Snapshot(
         revision=revision,
         created_at=created_at,
         routes=tuple(_route(entry) for entry in document.routes),
         upstreams=tuple(_upstream(entry) for entry in document.upstreams),
         policy=edge_policy(document),
-        jwt=jwt_policy(document, public_key),
+        jwt=jwt,
+        key_sets={url: text for url, text in (key_sets or {}).items() if url in urls},
         plans=tuple(
             TenantPlan(name=name, limits=_limits(f"plan:{name}", plan.limit)) for name, plan in document.plans.items()
         ),
@@ -76,19 +85,25 @@ def edge_policy(document: Document) -> EdgePolicy:
     )
 
 
-def jwt_policy(document: Document, public_key: str = "") -> JwtPolicy | None:
-    """How bearer tokens are verified, or None without [auth.jwt]."""
-    jwt = document.auth.jwt
-    if jwt is None:
-        return None
-    return JwtPolicy(
-        algorithms=jwt.algorithms,
-        secret_env=jwt.secret_env if "HS256" in jwt.algorithms else "",
-        public_key=public_key,
-        issuer=jwt.issuer,
-        audience=jwt.audience,
-        leeway_s=jwt.leeway_s,
-        tenant_claim=jwt.tenant_claim,
+def jwt_policies(document: Document, key_files: Mapping[str, str]) -> tuple[JwtPolicy, ...]:
+    """How bearer tokens are verified, one policy per issuer; none without [auth.jwt]."""
+    return tuple(
+        JwtPolicy(
+            algorithms=entry.algorithms,
+            secret_env=entry.secret_env if any(name.startswith("HS") for name in entry.algorithms) else "",
+            public_key=key_files.get(entry.public_key_file, ""),
+            jwks_url=entry.jwks_url,
+            issuer=entry.issuer,
+            audience=entry.audience,
+            token_type=entry.type,
+            claims=tuple(RequiredClaim(name, rule.one_of) for name, rule in entry.claims.items()),
+            leeway_s=entry.leeway_s,
+            tenant=entry.tenant,
+            tenant_claim=entry.tenant_claim,
+            subject_prefix=entry.subject_prefix,
+            scopes_claims=entry.scopes_claim,
+        )
+        for entry in issuers(document)
     )
 
 

@@ -40,6 +40,10 @@ TargetUrl = Annotated[Address, Notation(notation.target, 'an address such as "ht
 WebUrl = Annotated[str, Notation(notation.web_url, "an http or https URL")]
 Network = Annotated[str, Notation(notation.network, 'a network such as "10.0.0.0/8"')]
 Secretive = Annotated[Url, Notation(Url, "a URL")]
+Texts = Annotated[tuple[str, ...], OneOrMany()]
+Algorithm = Literal[
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
@@ -107,16 +111,34 @@ class LogOutput(Section, frozen=True):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
 
-class Jwt(Section, frozen=True):
-    """How bearer tokens are verified."""
+class ClaimRule(Section, frozen=True):
+    """What a claim must hold."""
 
-    algorithms: tuple[Literal["HS256", "RS256"], ...] = ("HS256",)
+    one_of: Texts
+
+
+class JwtIssuer(Section, frozen=True):
+    """How one issuer's bearer tokens are verified."""
+
+    algorithms: tuple[Algorithm, ...] = ("HS256",)
     secret_env: str = "SENTINEL_JWT_SECRET"  # noqa: S105 - the name of a variable
     public_key_file: str = ""
+    jwks_url: WebUrl = ""
     issuer: str = ""
-    audience: str = ""
+    audience: Texts = ()
+    type: str = ""
+    claims: dict[str, Annotated[ClaimRule, Shorthand("one_of")]] = {}
     leeway_s: Pause = key("leeway", 30.0)
+    tenant: str = ""
     tenant_claim: str = "tenant"
+    subject_prefix: str = ""
+    scopes_claim: Texts = ("scope", "scp")
+
+
+class Jwt(JwtIssuer, frozen=True):
+    """How bearer tokens are verified: by one issuer, or by several."""
+
+    issuers: tuple[JwtIssuer, ...] = ()
 
 
 class Auth(Section, frozen=True):

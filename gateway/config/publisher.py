@@ -42,6 +42,7 @@ class Publisher:
         revoked: Iterable[str] = (),
         directives: Iterable[Directive] = (),
         fence: int = 0,
+        key_sets: Mapping[str, str] | None = None,
     ) -> None:
         """Write the first snapshot. ``clock`` gives seconds since the epoch."""
         self._path = path
@@ -52,7 +53,8 @@ class Publisher:
             configuration.document,
             revision=revision,
             created_at=now,
-            public_key=configuration.public_key,
+            key_files=configuration.key_files,
+            key_sets=key_sets,
             keys=keys,
             revoked=revoked,
             directives=tuple(directive for directive in directives if directive.expires_at > now),
@@ -73,7 +75,11 @@ class Publisher:
     def set_document(self, configuration: Configuration, revision: int) -> Snapshot:
         """Put another configuration in force. Directives for targets that are gone are dropped with them."""
         compiled = compiling.snapshot(
-            configuration.document, revision=revision, created_at=0.0, public_key=configuration.public_key
+            configuration.document,
+            revision=revision,
+            created_at=0.0,
+            key_files=configuration.key_files,
+            key_sets=self._snapshot.key_sets,
         )
         targets = {(upstream.name, target.name) for upstream in compiled.upstreams for target in upstream.targets}
         snapshot = self._publish(
@@ -82,6 +88,7 @@ class Publisher:
             upstreams=compiled.upstreams,
             policy=compiled.policy,
             jwt=compiled.jwt,
+            key_sets=compiled.key_sets,
             plans=compiled.plans,
             tenant_plans=compiled.tenant_plans,
             directives=tuple(one for one in self._snapshot.directives if (one.upstream, one.target) in targets),
@@ -92,6 +99,13 @@ class Publisher:
     def set_keys(self, keys: Iterable[ApiKey]) -> Snapshot:
         """Put another set of API keys in force."""
         return self._publish(keys=tuple(keys))
+
+    def set_key_set(self, url: str, text: str) -> Snapshot:
+        """Put the JSON Web Key Set of that URL in force, if it is another one and some issuer still uses it."""
+        used = any(policy.jwks_url == url for policy in self._snapshot.jwt)
+        if not used or self._snapshot.key_sets.get(url) == text:
+            return self._snapshot
+        return self._publish(key_sets={**self._snapshot.key_sets, url: text})
 
     def revoke(self, identifier: str) -> Snapshot:
         """Refuse that key id or token id (``jti``) from now on.

@@ -128,7 +128,8 @@ def dotted(path: Path) -> str:
 
 def _header(path: Path) -> str:
     """How the operator writes the table at ``path``."""
-    return f"[[{dotted(path)}]]" if isinstance(path[-1], int) and len(path) == 2 else f"[{dotted(path)}]"  # noqa: PLR2004 - name and index
+    listed = isinstance(path[-1], int) and all(isinstance(part, str) for part in path[:-1])
+    return f"[[{dotted(path)}]]" if listed else f"[{dotted(path)}]"
 
 
 class _Reader:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _log = logs.get("config")
 
 MAGIC = b"SNTLSNAP"
-VERSION = 1  # raise it when a Snapshot of an older program can no longer be decoded
+VERSION = 2  # raise it when a Snapshot of an older program can no longer be decoded
 LARGEST = 512 * 1024 * 1024  # a length beyond it is damage, not a configuration
 _HEAD = struct.Struct("<8sHQ16s")  # magic, version, payload length, BLAKE2b of the payload
 _DIGEST_BYTES = 16

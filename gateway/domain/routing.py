@@ -107,16 +107,33 @@ class Route(msgspec.Struct, frozen=True):
     limit_unavailable: WhenUnavailable = WhenUnavailable.LOCAL
 
 
+class RequiredClaim(msgspec.Struct, frozen=True):
+    """A claim that must hold one of these texts, itself or in its list."""
+
+    name: str
+    one_of: tuple[str, ...]
+
+
 class JwtPolicy(msgspec.Struct, frozen=True):
-    """How bearer tokens are verified. ``secret_env`` names a variable; ``public_key`` is a PEM text (not secret)."""
+    """How one issuer's bearer tokens are verified.
+
+    ``secret_env`` names a variable; ``public_key`` is PEM or key set text (not secret); the key set of ``jwks_url``
+    stands in ``Snapshot.key_sets``. Names of claims may lead into nested objects: ``realm_access.roles``.
+    """
 
     algorithms: tuple[str, ...] = ("HS256",)
     secret_env: str = ""
     public_key: str = ""
+    jwks_url: str = ""
     issuer: str = ""
-    audience: str = ""
+    audience: tuple[str, ...] = ()  # any of them; empty: not asked for
+    token_type: str = ""  # the header's typ
+    claims: tuple[RequiredClaim, ...] = ()
     leeway_s: float = 30.0
+    tenant: str = ""  # of every token of this issuer, whatever its claims say
     tenant_claim: str = "tenant"
+    subject_prefix: str = ""  # keeps the subjects of two issuers apart
+    scopes_claims: tuple[str, ...] = ("scope", "scp")
 
 
 class ApiKey(msgspec.Struct, frozen=True):
@@ -184,7 +201,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     routes: tuple[Route, ...]
     upstreams: tuple[Upstream, ...]
     policy: EdgePolicy = EdgePolicy()
-    jwt: JwtPolicy | None = None
+    jwt: tuple[JwtPolicy, ...] = ()  # one per issuer; empty: no bearer tokens
+    key_sets: dict[str, str] = {}  # JSON Web Key Sets (public keys only) by the URL control fetched them from
     plans: tuple[TenantPlan, ...] = ()
     tenant_plans: dict[str, str] = {}
     keys: tuple[ApiKey, ...] = ()

@@ -6,6 +6,7 @@ other steps together; revocation is looked up on every use. Sources: RFC 6750, R
 
 from __future__ import annotations
 
+from collections import Counter
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from gateway.domain.identity import Principal
 from gateway.domain.routing import AuthMode
 from gateway.domain.traffic import ErrorKind
 from gateway.edge.exchange import Refusal
-from gateway.edge.jwt_verifier import MAX_TOKEN_BYTES, JwtVerifier
+from gateway.edge.jwt_verifier import MAX_TOKEN_BYTES, JwtVerifier, UnknownKeyError
 from gateway.errors import UnauthenticatedError
 
 if TYPE_CHECKING:
@@ -78,13 +79,18 @@ class Authenticator:
     """
 
     def __init__(self, snapshot: Snapshot, secret: Callable[[str], str], previous: Authenticator | None = None) -> None:
-        policy = snapshot.jwt
-        self._verifier = JwtVerifier(policy, secret) if policy is not None else None
         # A digest, so that a changed secret empties the cache without the secret being kept here a second time.
-        self._basis = (policy, sha256(secret(policy.secret_env).encode()).digest() if policy is not None else b"")
-        self._tokens = TokenCache()
+        secrets = "\0".join(secret(policy.secret_env) for policy in snapshot.jwt if policy.secret_env)
+        self._basis = (snapshot.jwt, snapshot.key_sets, sha256(secrets.encode()).digest())
+        self._unknown_keys: Counter[str] = previous._unknown_keys if previous is not None else Counter()  # noqa: SLF001 - own class
+        self._verifier: JwtVerifier | None
+        self._tokens: TokenCache
         if previous is not None and previous._basis == self._basis:  # noqa: SLF001 - own class
+            self._verifier = previous._verifier  # noqa: SLF001 - own class
             self._tokens = previous._tokens  # noqa: SLF001 - own class
+        else:
+            self._verifier = JwtVerifier(snapshot.jwt, secret, snapshot.key_sets) if snapshot.jwt else None
+            self._tokens = TokenCache()
         self._keys = {key.digest: key for key in snapshot.keys}
         self._revoked = snapshot.revoked
 
@@ -97,6 +103,12 @@ class Authenticator:
         except UnauthenticatedError as error:
             return _refusal(mode, str(error))
         return None
+
+    def take_unknown_keys(self) -> dict[str, int]:
+        """How many tokens since the last call named a key that the set from a URL does not hold, per URL."""
+        taken = dict(self._unknown_keys)
+        self._unknown_keys.clear()
+        return taken
 
     def _principal(self, exchange: Exchange, mode: AuthMode, now: float) -> Principal:
         authorization = exchange.facts.get(b"authorization", b"")
@@ -117,7 +129,12 @@ class Authenticator:
         if principal is None:
             if self._verifier is None:
                 raise UnauthenticatedError("bearer tokens are not set up here")
-            principal, until = self._verifier.verify(token, now)
+            try:
+                principal, until = self._verifier.verify(token, now)
+            except UnknownKeyError:
+                if url := self._verifier.key_set_url(token):
+                    self._unknown_keys[url] += 1
+                raise
             self._tokens.put(token, principal, until)
         if principal.key_id and principal.key_id in self._revoked:
             raise UnauthenticatedError("the token was revoked")

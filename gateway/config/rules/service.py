@@ -79,7 +79,7 @@ def _admin(context: Context) -> None:
             f"admin.bind takes the port {server.port} of the data port",
             'choose another port, or bind = "shared"',
         )
-    if not _loopback(address.host):
+    if not loopback(address.host):
         report.at_value(
             ("admin", "bind"),
             f"the admin plane answers plain HTTP on {address.name}, beyond this machine",
@@ -92,7 +92,8 @@ def _everywhere(*hosts: str) -> bool:
     return any(host in {"0.0.0.0", "::"} for host in hosts)
 
 
-def _loopback(host: str) -> bool:
+def loopback(host: str) -> bool:
+    """Whether the host is this machine, without asking anybody."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

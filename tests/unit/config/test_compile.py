@@ -112,7 +112,7 @@ def test_policies_and_plans_are_compiled(snapshot):
     assert snapshot.policy == EdgePolicy(
         max_body_bytes=2**20, trusted_proxies=("10.0.0.0/8",), redis=True, server_timing=True
     )
-    assert snapshot.jwt == JwtPolicy(secret_env="SENTINEL_JWT_SECRET", issuer="https://login.example")
+    assert snapshot.jwt == (JwtPolicy(secret_env="SENTINEL_JWT_SECRET", issuer="https://login.example"),)
     limit = Limit("plan:free.tenant.day", rate=10000 / 86400, burst=50, scope=Scope.TENANT, window_s=86400)
     assert snapshot.plans == (TenantPlan("free", (limit,)),)
     assert snapshot.tenant_plans == {"acme": "free"}
@@ -177,7 +177,7 @@ def test_the_public_key_of_rs256_is_read_into_the_snapshot(tmp_path):
         text = f'[auth.jwt]\nalgorithms = ["RS256"]\npublic_key_file = "{name}"\n'
         return check_text(text, "sentinel.toml", Settings.from_environ({}), folder=tmp_path)
 
-    good = check("public.pem").snapshot.jwt
+    (good,) = check("public.pem").snapshot.jwt
     assert (good.public_key, good.secret_env) == (pem.decode(), "")
     assert "holds a private key" in str(check("private.pem").errors[0])
     (tmp_path / "public.pem").write_text("nonsense")

@@ -31,7 +31,7 @@ def token(claims: dict | None = None, *, key=SECRET, algorithm: str = "HS256", h
 
 
 def authenticator(policy: JwtPolicy | None = POLICY, previous: Authenticator | None = None, **changes) -> Authenticator:
-    return Authenticator(snapshot(jwt=policy, keys=(API_KEY,), **changes), secret, previous)
+    return Authenticator(snapshot(jwt=(policy,) if policy else (), keys=(API_KEY,), **changes), secret, previous)
 
 
 def attempt(given: Authenticator, mode: AuthMode = AuthMode.JWT, now: float = NOW, **facts: bytes):
@@ -98,7 +98,7 @@ def test_times_have_leeway():
 
 
 def test_issuer_and_audience_must_be_those_of_the_policy():
-    given = authenticator(JwtPolicy(secret_env="JWT", issuer="https://id.example", audience="shop"))
+    given = authenticator(JwtPolicy(secret_env="JWT", issuer="https://id.example", audience=("shop",)))
     good = {**CLAIMS, "iss": "https://id.example", "aud": ["shop", "other"]}
     assert accepted(token(good), given)
     assert not accepted(token({**good, "iss": "https://evil.example"}), given)
@@ -171,7 +171,7 @@ def test_an_rsa_token_is_verified_with_the_public_key_and_never_as_a_secret(rsa_
 )
 def test_an_unfit_key_never_becomes_a_policy(policy, value):
     with pytest.raises(ConfigError):
-        Authenticator(snapshot(jwt=policy), lambda _name: value)
+        Authenticator(snapshot(jwt=(policy,)), lambda _name: value)
 
 
 def test_a_short_rsa_key_is_refused():

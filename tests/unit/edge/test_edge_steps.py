@@ -104,7 +104,7 @@ def test_an_unfit_snapshot_leaves_the_old_one_in_force():
     before = wired.runtime
     wired._secret = lambda _name: ""
     with pytest.raises(ConfigError):
-        wired.apply(snapshot(jwt=JwtPolicy(secret_env="NOT_SET")))
+        wired.apply(snapshot(jwt=(JwtPolicy(secret_env="NOT_SET"),)))
     assert wired.runtime is before
 
 
