@@ -16,7 +16,7 @@ from gateway.diagnose.attribution import Leaf, Pattern, Values, attribute
 from gateway.diagnose.before_and_now import ATTRIBUTES, BeforeAndNow
 from gateway.diagnose.redaction import quoted
 from gateway.diagnose.surroundings import Facts, Surroundings, ago, percent
-from gateway.diagnose.topology import ANOMALOUS_Z, Blame, blame
+from gateway.diagnose.topology import ANOMALOUS_Z, UNREACHED, Blame, blame
 from gateway.domain.incident import Change, Incident, Place, Signal
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from gateway.domain.window import Window
 
 _MOST_TENANTS = 5
-_UNRELATED = 0.5  # best on labelled cases with a fifth of the calls undeclared
 
 
 def gather(
@@ -91,7 +90,7 @@ def _candidates(
     if elsewhere:
         here = topology.depends_on.keys() - elsewhere
         others = _patterns(spans, victims | here, latency=latency)
-        found += [msgspec.structs.replace(one, score=one.score * _UNRELATED) for one in others]
+        found += [msgspec.structs.replace(one, score=one.score * UNREACHED) for one in others]
     return found
 
 

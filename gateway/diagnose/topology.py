@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from gateway.domain.topology import Topology
 
 ANOMALOUS_Z = 3.0
 _LEAST_SHARE = 0.002  # a service that never failed still has this much uncertainty
 _LEAST_CHANGE = 0.03  # of the usual mean latency counts as its spread
+UNREACHED = 0.5  # weight of a service that no known call leads to; the best on labelled cases with unseen calls
+_CALM = 0.1  # weight of a service whose excess may be chance
 _EXPLAINED = 0.5  # of the caller's excess; from there on it is a victim
 
 
@@ -31,6 +33,7 @@ class Load(msgspec.Struct, frozen=True):
     badness: float  # failures, or seconds
     requests_before: float
     badness_before: float
+    spread: float = 0.0  # standard deviation of badness per request between minutes of the time before, where known
 
 
 class Blame(msgspec.Struct, frozen=True):
@@ -71,7 +74,32 @@ def blame(loads: Mapping[str, Load], topology: Topology, *, latency: bool = Fals
         explained_by = sorted(passed_on, key=lambda callee: -passed_on[callee]) if explained >= _EXPLAINED else []
         novel = load.requests_before <= 0
         found.append(Blame(name, excess[name], own, z[name], tuple(explained_by), novel=novel))
-    return tuple(sorted(found, key=lambda one: one.own * (1.0 if one.z > ANOMALOUS_Z else 0.1), reverse=True))
+    return tuple(sorted(found, key=lambda one: one.own * (1.0 if one.z > ANOMALOUS_Z else _CALM), reverse=True))
+
+
+class Suspect(msgspec.Struct, frozen=True):
+    """A service that may be why another one is in trouble."""
+
+    upstream: str
+    score: float  # extra failures or seconds
+    reached: bool  # whether the troubled one is known to call it, over any number of calls
+
+
+def suspects(blames: Sequence[Blame], target: str, topology: Topology) -> tuple[Suspect, ...]:
+    """Who may be behind the excess of ``target``, the likeliest first: nobody explains more than there is.
+
+    Services that no known call leads to stay in at a discount, for not every call is declared.
+    """
+    most = next((one.excess for one in blames if one.upstream == target), 0.0)
+    reached = topology.callees(target) | {target}
+    found = []
+    for one in blames:
+        if one.novel or one.own <= 0:
+            continue
+        score = min(one.own, most) * (1.0 if one.z > ANOMALOUS_Z else _CALM)
+        known = one.upstream in reached
+        found.append(Suspect(one.upstream, score if known else score * UNREACHED, reached=known))
+    return tuple(sorted(found, key=lambda one: -one.score))
 
 
 def _excess(load: Load) -> float:
@@ -87,7 +115,7 @@ def _z(load: Load, *, latency: bool) -> float:
         return 0.0
     rate, usual = load.badness / load.requests, _usual(load)
     if latency:
-        return (rate - usual) / max(_LEAST_CHANGE * usual, 1e-5)
+        return (rate - usual) / max(load.spread, _LEAST_CHANGE * usual, 1e-5)
     return (rate - usual) * load.requests / sqrt(max(usual, _LEAST_SHARE) * load.requests)
 
 

@@ -1,0 +1,71 @@
+"""How rare a value is among those before it: a rank, which needs no idea of how the values are distributed."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, insort
+from math import log
+
+# Past values a rank looks back on: two weeks of five-minute points, three days of minutes.
+REMEMBERED = 4000
+# Fewer past values than this make no rank.
+_FEWEST = 20
+_UNRANKED = -9.0
+# rarity = _GROWTH · ln(values + 1) − ln(1 + as extreme) + _OFFSET. A rank can be no rarer than one in all values seen;
+# growth below 1 leaves a young series some benefit of that doubt. The offset only sets where zero is.
+_GROWTH, _OFFSET = 0.7, 2.49
+_LARGEST = 64
+
+
+def rarity(as_extreme: int, values: int) -> float:
+    """How rare a value is that ``as_extreme`` of ``values`` past ones reached, on a logarithmic scale.
+
+    Worked: 8.3 for the largest of 4,000; 6.5 when five of 4,000 were as large; 5.7 for the largest of 100.
+    """
+    if values < _FEWEST:
+        return _UNRANKED
+    return _GROWTH * log(min(values, REMEMBERED) + 1) - log(1 + as_extreme) + _OFFSET
+
+
+class RecentRank:
+    """Rank among the last ``REMEMBERED`` values: two arrays of doubles, 64 KB; comparisons grow with the logarithm."""
+
+    __slots__ = ("_at", "_ordered", "_recent")
+
+    def __init__(self) -> None:
+        self._recent = array("d")  # a ring once it is full
+        self._ordered = array("d")
+        self._at = 0
+
+    def rank(self, value: float) -> float:
+        """The rarity of ``value`` among those before it; then it is one of them."""
+        ordered, values = self._ordered, len(self._ordered)
+        found = rarity(values - bisect_left(ordered, value), values)
+        if values < REMEMBERED:
+            self._recent.append(value)
+        else:
+            del ordered[bisect_left(ordered, self._recent[self._at])]
+            self._recent[self._at] = value
+            self._at = (self._at + 1) % REMEMBERED
+        insort(ordered, value)
+        return found
+
+
+class LargestRank:
+    """Rank among all values ever, from a count and the largest few: beyond those nothing is rare anyway."""
+
+    __slots__ = ("_ordered", "_values")
+
+    def __init__(self) -> None:
+        self._ordered = array("d")
+        self._values = 0
+
+    def rank(self, value: float) -> float:
+        """The rarity of ``value`` among those before it; then it is one of them."""
+        ordered = self._ordered
+        found = rarity(len(ordered) - bisect_left(ordered, value), self._values)
+        self._values += 1
+        insort(ordered, value)
+        if len(ordered) > _LARGEST:
+            del ordered[0]
+        return found
