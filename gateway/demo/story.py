@@ -220,7 +220,10 @@ class Story:
             "returned", CLOSE_WITHIN_S, lambda found: any(one["state"] == "REVERTED" for one in found["actions"])
         )
         self._say("sentinel", f"{self.summary.target} passed its trial and is back in rotation.")
-        await self._until("closed", CLOSE_WITHIN_S, lambda found: found["state"] == "CLOSED")
+        incident = await self._until("closed", CLOSE_WITHIN_S, lambda found: found["state"] == "CLOSED")
+        carried_out = [one["target"] for one in incident["actions"] if one["executed_at"]]
+        if carried_out != [self.summary.target]:
+            raise PlotError(f"one action was needed, {len(carried_out)} were carried out: {', '.join(carried_out)}")
         self._say("good", f"Incident {self.summary.incident} is closed.")
 
     async def _until(self, chapter: str, within_s: float, seen: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
