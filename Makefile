@@ -14,7 +14,7 @@ demo: $(VENV)/.runtime  ## The gateway doing its main job on real traffic, from 
 	@$(BIN)/sentinel demo $(ARGS)
 
 test: $(VENV)/.complete  ## The whole test suite, on real PostgreSQL and Redis.
-	@$(BIN)/python -m pytest -n auto $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.complete  ## Lint, types, import contracts, lock files.
 	$(BIN)/ruff format --check .
