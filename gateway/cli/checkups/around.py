@@ -221,7 +221,7 @@ async def targets(document: Document) -> list[Finding]:
                 _, writer = await asyncio.open_connection(host, port)
             writer.close()
         except (OSError, TimeoutError) as error:
-            why = getattr(error, "strerror", "") or "no answer"
+            why = os.strerror(error.errno).lower() if error.errno else "no answer"
             text = f"{upstream}: {host}:{port} accepts no connection ({why})"
             return Finding.bad("upstreams", text, "start it, or take it out of the file")
         return None
