@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 MAX_HEADER_COUNT = 200  # browsers send about 20; 16 KiB would hold 4,000 tiny ones, each of which costs us time
 MAX_HOST_BYTES = 261  # a DNS name of 255 and a port
 
+# Host fields found good, and the host each one names: a gateway serves few hosts, and whoever makes some up only has
+# the table begun anew.
+MAX_REMEMBERED_HOSTS = 1024
+_hosts: dict[bytes, str] = {}
+
 _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -38,6 +43,7 @@ _BAD_QUERY = re.compile(rb"[^!-~\x80-\xff]|#")
 
 # Fields a step reads. Of the first group a second one is refused: two programs would choose differently.
 _ONCE = frozenset({b"host", b"content-length", b"transfer-encoding", b"authorization", b"x-api-key"})
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _WANTED = _ONCE | {b"x-request-id", b"traceparent", b"x-forwarded-for", b"user-agent", b"upgrade"}
 
 
@@ -47,8 +53,8 @@ def judge(exchange: Exchange, policy: EdgePolicy) -> Refusal | None:
         _judge_headers(exchange, policy.max_header_bytes)
         or _judge_target(exchange)
         or _judge_host(exchange)
-        or _judge_framing(exchange, policy.max_body_bytes)
-        or _judge_upgrade(exchange)
+        or (_judge_framing(exchange, policy.max_body_bytes) if not _FRAMING.isdisjoint(exchange.facts) else None)
+        or (_judge_upgrade(exchange) if b"upgrade" in exchange.facts else None)
     )
 
 
@@ -110,12 +116,19 @@ def _judge_host(exchange: Exchange) -> Refusal | None:
     value = exchange.facts.get(b"host")
     if value is None:
         return _bad("The header field host is missing.")
+    known = _hosts.get(value)
+    if known is not None:
+        exchange.host = known
+        return None
     if len(value) > MAX_HOST_BYTES or _HOST.fullmatch(value) is None:
         return _bad("The header field host is not a host name with an optional port.")
     host = value.decode("ascii").lower()
     if host[-1] != "]":  # an IPv6 literal without a port ends so
         host = host.rpartition(":")[0] or host
-    exchange.host = host.removesuffix(".")  # "a.example." is "a.example" to every resolver
+    host = host.removesuffix(".")  # "a.example." is "a.example" to every resolver
+    if len(_hosts) >= MAX_REMEMBERED_HOSTS:
+        _hosts.clear()
+    exchange.host = _hosts[value] = host
     return None
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 JOIN_BYTES = 32 * 1024  # a body up to this is copied behind its head: cheaper than a second write
 _BODILESS = frozenset({204, 304})
+_END = (b"", b"")  # joined to the lines before them: the last line's end and the empty line
 
 log = logging.getLogger("uvicorn.error")  # what the server itself has to say goes where the rest of it goes
 
@@ -31,7 +32,7 @@ def _status_line(status: int) -> bytes:
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = ""
-    return f"HTTP/1.1 {status} {phrase}\r\n".encode("ascii")
+    return f"HTTP/1.1 {status} {phrase}".encode("ascii")
 
 
 STATUS_LINES = {status: _status_line(status) for status in range(100, 600)}
@@ -165,10 +166,11 @@ class Cycle:
     def _render(self, status: int, headers: Any) -> bytes:
         """Status line and fields; notes how the body is framed and whether the connection stays."""
         lines = [STATUS_LINES[status]]
+        join = b": ".join
         framed = says_close = False
         for field in headers:
-            lines.append(b"%b: %b\r\n" % tuple(field))
             name, value = field
+            lines.append(join(field))
             if name == b"content-length" and not framed:
                 self._expected, framed = int(value), True
             elif name == b"transfer-encoding" and value.lower() == b"chunked":
@@ -178,17 +180,19 @@ class Cycle:
         if says_close:
             self.keep_alive = False
         elif not self.keep_alive:
-            lines.append(b"connection: close\r\n")
+            lines.append(b"connection: close")
         if self._scope["method"] == "HEAD":
             self._expected = 0
         elif not framed and status not in _BODILESS:
             self._chunked = True
-            lines.append(b"transfer-encoding: chunked\r\n")
-        head = b"".join(lines)
+            lines.append(b"transfer-encoding: chunked")
+        ends = len(lines) + 1
+        lines += _END
+        head = b"\r\n".join(lines)
         # One line end for each line: no name or value can begin a line of its own (response splitting).
-        if head.count(b"\r") != len(lines) or head.count(b"\n") != len(lines) or b"\0" in head:
+        if head.count(b"\r") != ends or head.count(b"\n") != ends or b"\0" in head:
             raise RuntimeError("A header field of the answer holds CR, LF or NUL.")
-        return head + b"\r\n"
+        return head
 
     def _send_body(self, body: bytes, *, last: bool) -> None:
         if self._scope["method"] == "HEAD":

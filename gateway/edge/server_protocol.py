@@ -171,7 +171,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
             "raw_path": raw_path,
             "query_string": query,
             "headers": self.headers,
-            "state": self.app_state.copy(),
+            "state": dict(self.app_state),
             "sentinel.target": url,
             "sentinel.started_at": self._begun_at,
         }

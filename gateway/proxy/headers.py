@@ -162,7 +162,7 @@ def _passed(headers: Headers) -> tuple[list[bytes], Headers]:
         if kind is None:
             kind = _judge_request_name(name)
         if kind == _PASS:
-            lines.append(b"%b: %b" % field)
+            lines.append(b": ".join(field))
         elif kind == _SPECIAL:
             special.append(field)
         elif kind == _CONNECTION:

@@ -77,6 +77,17 @@ class _Table:
         node.methods.add(route)
         self.depth = max(self.depth, len(segments))
 
+    def match(self, method: str, path: bytes) -> Route | None:
+        """The most specific route for ``path`` that takes ``method``."""
+        exact = self.exact.get(path)
+        if exact is not None and (route := exact.find(method)) is not None:
+            return route
+        for methods in reversed(self._prefixes(path)):
+            route = methods.find(method)
+            if route is not None:
+                return route
+        return None
+
     def candidates(self, path: bytes) -> Iterator[_Methods]:
         """What matches ``path``, most specific first."""
         exact = self.exact.get(path)
@@ -115,11 +126,12 @@ class Router:
             host: the Host field, with or without a port.
             path: the exact bytes of the path, without the query.
         """
+        if not self._exact_hosts and not self._suffixes:  # usual, and then there is nothing to search
+            return self._any.match(method, path)
         for table in self._tables(host):
-            for methods in table.candidates(path):
-                route = methods.find(method)
-                if route is not None:
-                    return route
+            route = table.match(method, path)
+            if route is not None:
+                return route
         return None
 
     def allowed_methods(self, host: str, path: bytes) -> frozenset[str]:

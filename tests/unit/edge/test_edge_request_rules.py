@@ -6,6 +6,7 @@ import pytest
 
 from gateway.domain.routing import EdgePolicy
 from gateway.domain.traffic import ErrorKind
+from gateway.edge import request_rules
 from gateway.edge.request_rules import judge
 from tests.unit.edge.edge_values import exchange
 
@@ -129,3 +130,16 @@ def test_forwarded_for_fields_are_joined_in_order():
     made = exchange(extra=[(b"x-forwarded-for", b"1.1.1.1"), (b"x-forwarded-for", b"2.2.2.2")])
     assert judge(made, POLICY) is None
     assert made.facts[b"x-forwarded-for"] == b"1.1.1.1, 2.2.2.2"
+
+
+def test_hosts_that_clients_make_up_do_not_pile_up():
+    for number in range(request_rules.MAX_REMEMBERED_HOSTS + 10):
+        assert status_of(headers=[(b"host", b"h%d.example" % number)]) == 200
+    assert len(request_rules._hosts) <= request_rules.MAX_REMEMBERED_HOSTS
+
+
+def test_a_remembered_host_is_the_same_the_second_time():
+    for _ in range(2):
+        made = exchange(headers=[(b"host", b"Shop.Example.:8000")])
+        assert judge(made, POLICY) is None
+        assert made.host == "shop.example"
