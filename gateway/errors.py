@@ -100,6 +100,13 @@ class SnapshotWriteError(SentinelError):
     retryable = True
 
 
+class KeySetError(SentinelError):
+    """An issuer's key set could not be fetched; the keys in force stay."""
+
+    status = 502
+    retryable = True
+
+
 class ModelError(SentinelError):
     """The language model was away, too slow, over budget, or answered something unusable."""
 

@@ -37,6 +37,8 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "sentinel_upstream_panic_total", "counter", ("upstream",), "Requests sent to an ejected target: all were out."
     ),
+    Metric("sentinel_unknown_keys_total", "counter", ("url",), "Tokens whose key the fetched key set does not hold."),
+    Metric("sentinel_key_set_fetches_total", "counter", ("outcome",), "Key sets: fetched, failed."),
     Metric("sentinel_directives_refused_total", "counter", (), "Directives of a leader that had been replaced."),
     Metric("sentinel_records_total", "counter", ("outcome",), "Request records: stored, dropped, poisoned."),
     Metric("sentinel_spool_bytes", "gauge", (), "Bytes waiting in the spool."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import time
 from contextlib import AsyncExitStack
@@ -31,6 +32,7 @@ from gateway.config.revisions import Revisions
 from gateway.control.analysis import ChangeLog, Diagnostician, language_model
 from gateway.control.directives import Board
 from gateway.control.gauges import Gauges
+from gateway.control.key_sets import KeySets
 from gateway.control.keys import PublishedKeys
 from gateway.control.leadership import Leadership
 from gateway.control.readiness import reasons_not_ready
@@ -43,7 +45,9 @@ from gateway.detect.grouping import Grouper
 from gateway.diagnose.analyst import Analyst
 from gateway.domain.plan import ActionKind
 from gateway.domain.window import Window
+from gateway.identity.key_set_fetch import KeySetFetcher
 from gateway.identity.setup_link import SetupLink
+from gateway.notify.addresses import refusal
 from gateway.notify.channels import build as build_channels
 from gateway.notify.http_post import Poster
 from gateway.notify.outbox import Outbox
@@ -101,6 +105,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             revoked=before.revoked,
             directives=before.directives,
             fence=before.fence,
+            key_sets=before.key_sets,
         )
 
         def snapshot() -> Snapshot:
@@ -119,7 +124,14 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         window = Window()
         meters = Meters()
         live = LiveTail()
-        traffic = Traffic(window, meters, live)
+        key_sets = KeySets(
+            publisher,
+            await stack.enter_async_context(KeySetFetcher(refusal)),
+            count=meters.count,
+            clock=clock,
+            random=random.random,
+        )
+        traffic = Traffic(window, meters, live, key_sets.on_counters)
         records = Records(store)
         buckets = Buckets(store)
         await warm(window, buckets, since=clock() - document.detect.baseline_s)
@@ -264,6 +276,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             live_workers.follow(),
             watch_parent(stopping),
             rounds.run(),
+            key_sets.run(),
         )
         servers = [serve(server(LocalSocket(admin)), unix_listener(folder.control_socket), stopping)]
         if listener is not None:

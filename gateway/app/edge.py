@@ -15,6 +15,7 @@ from gateway.edge.rate_limit import RateLimiter, script
 from gateway.edge.redis_link import RedisLink
 from gateway.edge.server_protocol import strict_http
 from gateway.edge.steps import Steps
+from gateway.edge.unknown_keys import report_unknown_keys
 from gateway.errors import ConfigError
 from gateway.metrics import WorkerCounters
 from gateway.proxy.forward import UpstreamForwarder
@@ -74,7 +75,13 @@ async def edge(folder: RunFolder, settings: Settings, listener: socket.socket, *
         )
         app = EdgeApp(steps, forwarder, admin=admin)
 
-        in_background(stack, watcher.run(), live_workers.follow(), watch_parent(stopping))
+        in_background(
+            stack,
+            watcher.run(),
+            live_workers.follow(),
+            watch_parent(stopping),
+            report_unknown_keys(steps, counters),
+        )
         collector.settle()
         await serve(server(app, http=strict_http(steps)), listener, stopping)
 

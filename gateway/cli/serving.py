@@ -127,6 +127,7 @@ def first_snapshot(folder: RunFolder, configuration: Configuration) -> None:
         revoked=before.revoked,
         directives=before.directives,
         fence=before.fence,
+        key_sets=before.key_sets,
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from gateway.admin.exposition import Meters
     from gateway.domain.traffic import BatchHeader, RequestRecord
@@ -41,12 +41,22 @@ class LiveTail:
 
 
 class Traffic:
-    """The shipper's observer."""
+    """The shipper's observer.
 
-    def __init__(self, window: Window, meters: Meters, live: LiveTail) -> None:
+    Args:
+        window: what detection reads.
+        meters: what /metrics shows.
+        live: who watches requests.
+        on_counters: given each batch's counters of a worker.
+    """
+
+    def __init__(
+        self, window: Window, meters: Meters, live: LiveTail, on_counters: Callable[[Mapping[str, float]], None]
+    ) -> None:
         self._window = window
         self._meters = meters
         self._live = live
+        self._on_counters = on_counters
         self.store_up = True
         self.lost = 0
 
@@ -56,6 +66,7 @@ class Traffic:
             self._window.add(at, cell)
         self._meters.on_batch(header, records, cells)
         self._live.publish(records)
+        self._on_counters(header.counters)
 
     def on_lost(self, records: int) -> None:
         """Records missing from the numbering."""

@@ -144,8 +144,8 @@ def _url(context: Context, entry: JwtIssuer, where: Path) -> None:
         context.report.at_value(
             where, "jwks_url is not https, so whoever is on the way could put in keys", 'write "https://…"'
         )
-    if parts.fragment:
-        context.report.at_value(where, "jwks_url has a fragment, which no server ever sees", "leave it out")
+    if parts.fragment or "|" in entry.jwks_url:
+        context.report.at_value(where, "jwks_url holds a # or a |", "leave the fragment out, and write %7C for a |")
 
 
 def _key_file(context: Context, entry: JwtIssuer, where: Path, algorithms: Sequence[str]) -> str:
