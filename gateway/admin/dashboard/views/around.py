@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 FINE_KEPT_S = 900  # how far back the window keeps five-second cells
 _NEARLY_ALL = 0.95  # the rest may have come in between two readings
-_FINE_STEP = 3  # cells per point of the chart
+_SHORT_S = 300  # a stretch up to this long is drawn cell by cell, a longer one by three cells a point
+_CELLS_PER_POINT = 3
 
 
 class Traffic(NamedTuple):
@@ -52,8 +53,11 @@ async def around(ports: AdminPorts, incident: Incident, actor: Actor, now: float
     begun = window.started_at
     if begun is not None and begun <= incident.onset and knows_seconds(window, incident.onset, span.end, now):
         start = max(span.start, now - FINE_KEPT_S, begun)  # no line of zeros from before there was anything to see
-        cells = window.series(start, min(span.end, last_whole_cell(now)), where=where)
-        return Traffic(grouped(cells, _FINE_STEP), FINE_S * _FINE_STEP)
+        end = min(span.end, last_whole_cell(now))
+        cells = list(window.series(start, end, where=where))
+        per_point = 1 if end - start <= _SHORT_S else _CELLS_PER_POINT
+        whole = len(cells) - len(cells) % per_point  # half a point would look like a drop
+        return Traffic(grouped(cells[:whole], per_point), FINE_S * per_point)
     whole_minutes_end = min(span.end, now // COARSE_S * COARSE_S)
     try:
         rows = await ports.buckets.read(span.start, whole_minutes_end, route=incident.place.route)
