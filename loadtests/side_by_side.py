@@ -47,7 +47,8 @@ class Round(NamedTuple):
     requests_per_s: float
     p50_ms: float
     p99_ms: float
-    rss_mib: float
+    rss_mib: float  # of the worker, or of all there is where nothing is called one
+    whole_rss_mib: float  # with control and the supervisor; pages they share are counted for each
     failed: int
 
 
@@ -106,7 +107,8 @@ def measure(contender: Contender, script: Path, given: argparse.Namespace) -> Ro
                 requests_per_s=seen.requests / seen.seconds,
                 p50_ms=seen.p50_ms,
                 p99_ms=seen.p99_ms,
-                rss_mib=after.rss_mib,
+                rss_mib=after.worker_rss_mib or after.rss_mib,
+                whole_rss_mib=after.rss_mib,
                 failed=seen.failed,
             )
     raise lab.StartError(f"{contender.name}: no usable round in {ATTEMPTS}:\n{contender.process.output()}")
@@ -141,7 +143,7 @@ def table(summary: dict[str, dict[str, float]]) -> str:
     """The summary for people."""
     peers = [peer for peer in PEERS if peer in summary]
     head = ["", "µs/request", *(f"× {peer}" for peer in peers), "requests/s", "p50 ms", "p99 ms", "RSS MiB"]
-    rows = [[*head, "control µs", "failed"]]
+    rows = [[*head, "whole MiB", "control µs", "failed"]]
     for name, figures in summary.items():
         rows.append([
             name,
@@ -151,6 +153,7 @@ def table(summary: dict[str, dict[str, float]]) -> str:
             f"{figures['p50_ms']:.2f}",
             f"{figures['p99_ms']:.2f}",
             f"{figures['rss_mib']:.0f}",
+            f"{figures['whole_rss_mib']:.0f}",
             f"{figures['control_us']:.1f}",
             f"{figures['failed']:.0f}",
         ])  # fmt: skip

@@ -2,72 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
+
+import msgspec
 
 from gateway.domain.identity import ANONYMOUS, Principal
-
-if TYPE_CHECKING:
-    from gateway.domain.routing import Route, Upstream
+from gateway.domain.routing import Route, Upstream
 
 Headers = list[tuple[bytes, bytes]]  # names in lower case, in the order received
 
 
-class Outbound:
-    """A request that was admitted and goes upstream. Built per request, so it is a plain slotted class.
+class Outbound(msgspec.Struct, eq=False, kw_only=True):
+    """A request that was admitted and goes upstream. One is made for every request, and compared by identity.
 
     ``path`` is the exact bytes that were routed and authorised, before the route's strip_prefix; ``query`` is without
     "?". ``content_length`` is the announced body length, 0 for none, -1 for a chunked body of unknown length.
     """
 
-    __slots__ = (
-        "client",
-        "content_length",
-        "headers",
-        "host",
-        "method",
-        "path",
-        "principal",
-        "query",
-        "request_id",
-        "route",
-        "scheme",
-        "traceparent",
-        "trusted_peer",
-        "upstream",
-    )
-
-    def __init__(
-        self,
-        *,
-        method: bytes,
-        path: bytes,
-        query: bytes,
-        headers: Headers,
-        content_length: int,
-        route: Route,
-        upstream: Upstream,
-        host: bytes = b"",
-        client: bytes = b"",
-        scheme: bytes = b"http",
-        principal: Principal = ANONYMOUS,
-        request_id: bytes = b"",
-        traceparent: bytes = b"",
-        trusted_peer: bool = False,
-    ) -> None:
-        self.method = method
-        self.path = path
-        self.query = query
-        self.headers = headers
-        self.content_length = content_length
-        self.route = route
-        self.upstream = upstream
-        self.host = host
-        self.client = client  # address of the peer or, behind trusted proxies, of the caller
-        self.scheme = scheme
-        self.principal = principal
-        self.request_id = request_id
-        self.traceparent = traceparent
-        self.trusted_peer = trusted_peer  # whether X-Forwarded-* of the peer may be continued
+    method: bytes
+    path: bytes
+    query: bytes
+    headers: Headers
+    content_length: int
+    route: Route
+    upstream: Upstream
+    host: bytes = b""
+    client: bytes = b""  # address of the peer or, behind trusted proxies, of the caller
+    scheme: bytes = b"http"
+    principal: Principal = ANONYMOUS
+    request_id: bytes = b""
+    traceparent: bytes = b""
+    trusted_peer: bool = False  # whether X-Forwarded-* of the peer may be continued
 
 
 class UpstreamFailure:

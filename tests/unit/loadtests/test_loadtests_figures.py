@@ -30,7 +30,14 @@ Running 5s test @ http://127.0.0.1:42771/api/items?x=1
   42905 requests in 5.01s, 36.00MB read
 """
 ROUND = side_by_side.Round(
-    cpu_us=100.0, control_us=10.0, requests_per_s=9000.0, p50_ms=1.0, p99_ms=5.0, rss_mib=60.0, failed=0
+    cpu_us=100.0,
+    control_us=10.0,
+    requests_per_s=9000.0,
+    p50_ms=1.0,
+    p99_ms=5.0,
+    rss_mib=60.0,
+    whole_rss_mib=200.0,
+    failed=0,
 )
 
 
