@@ -44,6 +44,8 @@ _FROM_WORKERS = frozenset(
         "sentinel_limiter_fallback_total",
         "sentinel_limiter_calls_total",
         "sentinel_upstream_connections_total",
+        "sentinel_upstream_panic_total",
+        "sentinel_directives_refused_total",
         "sentinel_unknown_keys_total",
     }
 )

@@ -37,7 +37,7 @@ from gateway.control.keys import PublishedKeys
 from gateway.control.leadership import Leadership
 from gateway.control.readiness import reasons_not_ready
 from gateway.control.rounds import Rounds
-from gateway.control.start import admin_url, offer_setup, prepare_schema, unix_listener, warm
+from gateway.control.start import offer_setup, prepare_schema, unix_listener, warm
 from gateway.control.telling import Herald
 from gateway.control.traffic import LiveTail, Traffic
 from gateway.detect.detectors import in_service
@@ -155,7 +155,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             build_channels(channels, settings.secret, poster),
             count=lambda kind, outcome: meters.count("sentinel_notifications_total", kind, outcome),
         )
-        base_url = admin_url(document)
+        base_url = compiling.admin_url(document)
         herald = Herald(outbox, base_url=base_url, clock=clock)
 
         # One incident's way.

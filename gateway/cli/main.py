@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
-from gateway.cli import configuration, incidents, notifying, people, serving, setup, terminal, traffic
+from gateway.cli import configuration, doctor, incidents, notifying, people, serving, setup, terminal, traffic
 from gateway.errors import SentinelError
 from gateway.settings import Settings
 
@@ -59,6 +59,7 @@ app.command()(serving.serve)
 app.command()(serving.control)
 app.command()(setup.init)
 app.command()(setup.check)
+app.command()(doctor.doctor)
 app.add_typer(setup.migrations, name="migrate")
 app.add_typer(people.users, name="user")
 app.add_typer(people.keys, name="key")

@@ -14,12 +14,13 @@ from gateway import __version__, logs
 from gateway.cli import terminal
 from gateway.cli.terminal import ConfigOption
 from gateway.config import checking, snapshot_file, starter
+from gateway.config import compile as compiling
 from gateway.config.checking import Configuration
 from gateway.config.publisher import Publisher
 from gateway.errors import ConfigError, CorruptSnapshotError, SentinelError
 from gateway.run_folder import RunFolder
 from gateway.settings import Settings
-from gateway.supervisor import ServePlan, Supervisor, lock
+from gateway.supervisor import ServePlan, Supervisor, listen, lock
 
 QUICK_START = "quickstart.toml"
 
@@ -78,7 +79,9 @@ def control(*, config: ConfigOption = "sentinel.toml") -> None:
         first_snapshot(folder, configuration)
         from gateway.entry import run_control
 
-        run_control(folder, settings, config_path=config)
+        host, _, port = configuration.document.admin.bind.rpartition(":")
+        listener = listen(host.strip("[]"), int(port), what="admin")
+        run_control(folder, settings, config_path=config, listener=listener)
         os.close(lock_fd)
     except ConfigError as error:
         refuse(error)
@@ -139,8 +142,7 @@ def child_environ(environ: dict[str, str], configuration: Configuration) -> dict
 
 def announcement(configuration: Configuration) -> tuple[str, ...]:
     """What a person wants to know once it runs."""
-    server, admin = configuration.document.server, configuration.document.admin
-    base = f"http://{server.host}:{server.port}" if admin.bind == "shared" else f"http://{admin.bind}"
+    server, base = configuration.document.server, compiling.admin_url(configuration.document)
     routes = len(configuration.document.routes)
     carried = f"{routes} route{'s' if routes != 1 else ''}, {server.workers} worker{'s' if server.workers != 1 else ''}"
     return (

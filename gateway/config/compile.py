@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.config.notation import LimitRule
     from gateway.domain.routing import ApiKey, Directive
 
+_EVERYWHERE = frozenset({"0.0.0.0", "[::]", "::"})  # an address to listen on, not one to go to
 _WINDOW_NAMES = {1: "second", 60: "minute", 3600: "hour", 86400: "day"}
 
 
@@ -105,6 +106,16 @@ def jwt_policies(document: Document, key_files: Mapping[str, str]) -> tuple[JwtP
         )
         for entry in issuers(document)
     )
+
+
+def admin_url(document: Document) -> str:
+    """Where people reach the admin plane: as configured, else as seen from this machine. Without a slash at the end."""
+    if document.admin.url:
+        return document.admin.url.rstrip("/")
+    host, _, port = document.admin.bind.rpartition(":")
+    if document.admin.bind == "shared":
+        host, port = document.server.host, str(document.server.port)
+    return f"http://{'127.0.0.1' if host in _EVERYWHERE else host}:{port}"
 
 
 def detect_settings(document: Document) -> DetectSettings:

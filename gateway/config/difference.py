@@ -25,6 +25,7 @@ _AT_START = (
     ("server", "driver"),
     ("server", "run_dir"),
     ("admin", "bind"),
+    ("admin", "url"),
     ("admin", "metrics"),
     ("admin", "metrics_token_env"),
     ("store", "url"),

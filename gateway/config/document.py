@@ -73,6 +73,7 @@ class Admin(Section, frozen=True):
     """Where operators are answered."""
 
     bind: str = "127.0.0.1:8001"
+    url: WebUrl = ""
     metrics: Literal["open", "token"] = "open"
     metrics_token_env: str = "SENTINEL_METRICS_TOKEN"  # noqa: S105 - the name of a variable
 

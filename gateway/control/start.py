@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.admin.ports import AdminPorts
-    from gateway.config.document import Document
     from gateway.domain.window import Window
     from gateway.identity.setup_link import SetupLink
     from gateway.store.buckets import Buckets
@@ -65,14 +64,6 @@ async def offer_setup(ports: AdminPorts, link: SetupLink, base_url: str) -> None
         return
     token = link.issue(now=ports.clock())
     print(f"First visit: {base_url}/dashboard/setup?token={token}", flush=True)  # noqa: T201 - for the person who starts it
-
-
-def admin_url(document: Document) -> str:
-    """Where people on this machine reach the admin plane."""
-    if document.admin.bind != "shared":
-        return f"http://{document.admin.bind}"
-    host = document.server.host if document.server.host not in {"0.0.0.0", "::"} else "127.0.0.1"
-    return f"http://{host}:{document.server.port}"
 
 
 def unix_listener(path: Path) -> socket.socket:

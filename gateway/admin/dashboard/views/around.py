@@ -54,10 +54,10 @@ async def around(ports: AdminPorts, incident: Incident, actor: Actor, now: float
     if begun is not None and begun <= incident.onset and knows_seconds(window, incident.onset, span.end, now):
         start = max(span.start, now - FINE_KEPT_S, begun)  # no line of zeros from before there was anything to see
         end = min(span.end, last_whole_cell(now))
-        cells = list(window.series(start, end, where=where))
+        seconds = list(window.series(start, end, where=where))
         per_point = 1 if end - start <= _SHORT_S else _CELLS_PER_POINT
-        whole = len(cells) - len(cells) % per_point  # half a point would look like a drop
-        return Traffic(grouped(cells[:whole], per_point), FINE_S * per_point)
+        whole = len(seconds) - len(seconds) % per_point  # half a point would look like a drop
+        return Traffic(grouped(seconds[:whole], per_point), FINE_S * per_point)
     whole_minutes_end = min(span.end, now // COARSE_S * COARSE_S)
     try:
         rows = await ports.buckets.read(span.start, whole_minutes_end, route=incident.place.route)
