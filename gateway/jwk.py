@@ -268,6 +268,8 @@ def _judge_rsa(numbers: rsa.RSAPublicNumbers) -> None:
         raise _UnfitError(f"the RSA key has {bits} bits; {MIN_RSA_BITS} to {MAX_RSA_BITS} are accepted")
     if not MIN_EXPONENT <= numbers.e <= MAX_EXPONENT:
         raise _UnfitError("its public exponent is not 65537 or a little more")
+    if not numbers.n & numbers.e & 1:
+        raise _UnfitError("its modulus and exponent are not both odd")
     if all(numbers.n % prime in residues for prime, residues in _ROCA_RESIDUES):
         raise _UnfitError("it was made by a faulty chip and its private key can be computed (CVE-2017-15361)")
 
