@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.diagnose.language_model import (
     ANSWER_SCHEMA,
+    RETRIES,
     ModelAnswer,
     UnusableAnswerError,
     draft_of,
     missing_extra,
+    remedy_for,
 )
 from gateway.errors import ModelError
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from anthropic.types import Message
 
 DEFAULT_MODEL = "claude-sonnet-5-5"
-_RETRIES = 1  # the caller's deadline is short; a second retry would only use it up
 
 
 class AnthropicModel:
@@ -57,7 +58,7 @@ class AnthropicModel:
                 output_config={"format": {"type": "json_schema", "schema": ANSWER_SCHEMA}},
             )
         except anthropic.APIStatusError as error:
-            raise ModelError(f"anthropic answered {error.status_code}", remedy=_remedy(error.status_code)) from error
+            raise ModelError(f"anthropic answered {error.status_code}", remedy=remedy_for(error.status_code)) from error
         except anthropic.AnthropicError as error:
             raise ModelError(f"anthropic is not to be reached: {type(error).__name__}") from error
         except ValueError as error:
@@ -79,7 +80,7 @@ class AnthropicModel:
         except ImportError as error:
             raise missing_extra("anthropic") from error
         options: dict[str, Any] = {"base_url": self._base_url} if self._base_url else {}
-        return anthropic.AsyncAnthropic(api_key=self._api_key, timeout=self._timeout_s, max_retries=_RETRIES, **options)
+        return anthropic.AsyncAnthropic(api_key=self._api_key, timeout=self._timeout_s, max_retries=RETRIES, **options)
 
 
 def _answer(message: Message) -> ModelAnswer:
@@ -91,9 +92,3 @@ def _answer(message: Message) -> ModelAnswer:
     text = "".join(block.text for block in message.content if block.type == "text")
     draft = draft_of(text, tokens_in=tokens_in, tokens_out=tokens_out)
     return ModelAnswer(draft=draft, tokens_in=tokens_in, tokens_out=tokens_out, model=message.model)
-
-
-def _remedy(status: int) -> str:
-    if status in {401, 403}:
-        return "check the key in the variable that [diagnose] api_key_env names"
-    return "check the name in [diagnose] model" if status == 404 else ""  # noqa: PLR2004 - HTTP's own number

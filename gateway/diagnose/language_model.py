@@ -11,6 +11,8 @@ import msgspec
 
 from gateway.errors import ModelError
 
+RETRIES = 1  # of a vendor's library: the deadline is short, a second retry would only use it up
+
 
 class DraftClaim(msgspec.Struct, frozen=True):
     """A sentence and the evidence ids it is said to rest on."""
@@ -122,3 +124,10 @@ def missing_extra(package: str) -> ModelError:
         f"the library {package!r} is not installed, so no model can be asked",
         remedy="pip install 'sentinelstack[ai]'",
     )
+
+
+def remedy_for(status: int) -> str:
+    """What an operator can do about a vendor's HTTP status; empty when nothing."""
+    if status in {401, 403}:
+        return "check the key in the variable that [diagnose] api_key_env names"
+    return "check the name in [diagnose] model" if status == 404 else ""  # noqa: PLR2004 - HTTP's own number

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.diagnose.language_model import (
     ANSWER_SCHEMA,
+    RETRIES,
     ModelAnswer,
     UnusableAnswerError,
     draft_of,
     missing_extra,
+    remedy_for,
 )
 from gateway.errors import ModelError
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from openai.types.responses import Response
 
 DEFAULT_MODEL = "gpt-6.1-sol"
-_RETRIES = 1  # the caller's deadline is short; a second retry would only use it up
 
 
 class OpenAIModel:
@@ -59,7 +60,7 @@ class OpenAIModel:
                 store=False,
             )
         except openai.APIStatusError as error:
-            raise ModelError(f"openai answered {error.status_code}", remedy=_remedy(error.status_code)) from error
+            raise ModelError(f"openai answered {error.status_code}", remedy=remedy_for(error.status_code)) from error
         except openai.OpenAIError as error:
             raise ModelError(f"openai is not to be reached: {type(error).__name__}") from error
         except ValueError as error:
@@ -80,7 +81,7 @@ class OpenAIModel:
         except ImportError as error:
             raise missing_extra("openai") from error
         options: dict[str, Any] = {"base_url": self._base_url} if self._base_url else {}
-        return openai.AsyncOpenAI(api_key=self._api_key, timeout=self._timeout_s, max_retries=_RETRIES, **options)
+        return openai.AsyncOpenAI(api_key=self._api_key, timeout=self._timeout_s, max_retries=RETRIES, **options)
 
 
 def _answer(response: Response) -> ModelAnswer:
@@ -99,9 +100,3 @@ def _answer(response: Response) -> ModelAnswer:
                 texts.append(part.text)
     draft = draft_of("".join(texts), tokens_in=tokens_in, tokens_out=tokens_out)
     return ModelAnswer(draft=draft, tokens_in=tokens_in, tokens_out=tokens_out, model=str(response.model))
-
-
-def _remedy(status: int) -> str:
-    if status in {401, 403}:
-        return "check the key in the variable that [diagnose] api_key_env names"
-    return "check the name in [diagnose] model" if status == 404 else ""  # noqa: PLR2004 - HTTP's own number
