@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import json
 import re
 import tomllib
@@ -14,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from gateway.domain.traffic import RequestRecord
 from gateway.edge import server_protocol
 from gateway.edge.middleware import EdgeApp
+from gateway.edge.server_cycle import Cycle
 from tests.integration.edge.edge_world import FakeForwarder, Wire, get, serving, wait_for
 from tests.unit.edge.edge_values import Rows, route, snapshot, steps
 
@@ -189,5 +191,15 @@ def test_the_minor_version_of_uvicorn_is_pinned_and_its_internals_are_as_we_lean
     uvicorn = next(line for line in project["project"]["dependencies"] if line.startswith("uvicorn"))
     assert re.search(r",<\d+\.\d+$", uvicorn)
     assert importlib.metadata.version("uvicorn").split(".")[:2] == ["0", "54"]
-    for name in ("connection_made", "connection_lost", "data_received", "on_message_begin", "on_headers_complete"):
+    for name in (
+        *("connection_made", "connection_lost", "data_received", "on_message_begin", "on_headers_complete"),
+        *("on_response_complete", "_should_upgrade"),
+    ):
         assert name in vars(HttpToolsProtocol)
+
+
+def test_our_cycle_has_whatever_uvicorns_protocol_asks_of_one():
+    asked = set(re.findall(r"self\.cycle\.(\w+)", inspect.getsource(HttpToolsProtocol)))
+    assert {"response_complete", "message_event", "keep_alive", "body"} <= asked
+    assert asked <= set(Cycle.__slots__)
+    assert set(re.findall(r"cycle\.message_event\.(\w+)", inspect.getsource(HttpToolsProtocol))) == {"set"}
