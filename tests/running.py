@@ -43,6 +43,7 @@ class Origin(http.server.ThreadingHTTPServer):
 
 class _OriginHandler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes: the second would wait 40 ms for an acknowledgement
     server: Origin
 
     def do_GET(self) -> None:

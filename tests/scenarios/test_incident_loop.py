@@ -144,7 +144,7 @@ kind = "slack"
             )
         )
         callers = stack.enter_context(shop.calling(gateway.url, "/payments/1"))
-        time.sleep(12)
+        time.sleep(6)
         bad.broken = True
         broke = time.time()
         acted = shop.incident_when(
