@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
 import time
@@ -213,7 +212,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         file_watcher = ConfigFileWatcher(Path(config_path), revisions)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, file_watcher.poke)
 
-        leadership = Leadership(Leases(store), f"{folder.node()}-{os.getpid()}", on_fence=publisher.set_fence)
+        leadership = Leadership(Leases(store), folder.node(), on_fence=publisher.set_fence)
         stack.push_async_callback(leadership.resign)
 
         # What people and programs see.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from gateway.config.notation import NotationError, bind_address, host_name
 
@@ -19,6 +19,7 @@ LONGEST_SOCKET = 107  # sun_path holds 108 bytes on Linux with its final NUL
 # What control answers on; in shared mode no route may take these.
 RESERVED = ("/", "/dashboard", "/api/v1", "/metrics", "/docs", "/openapi.json", "/health")
 _STORE = re.compile(r"(sqlite:///(?!:memory:).+|postgresql://.+)")
+_REDIS_OPTIONS = frozenset({"db", "ssl_ca_certs"})  # of the URL's query: what a worker's connection understands
 _SLOWEST_BUDGET_S = 1.0
 
 
@@ -154,6 +155,8 @@ def _redis(context: Context) -> None:
     where, redis, report = ("redis", "url"), context.document.redis, context.report
     if redis.url and redis.url.partition("://")[0] not in {"redis", "rediss", "unix"}:
         report.at_value(where, "redis.url is not a Redis URL", 'write "redis://HOST:6379/0", with TLS "rediss://…"')
+    elif unknown := sorted(parse_qs(urlsplit(redis.url).query).keys() - _REDIS_OPTIONS):
+        report.at_value(where, f'redis.url: the option "{unknown[0]}" is not supported', "leave it out")
     elif _has_password(redis.url) and not report.variable(where):
         report.at_value(
             where, "redis.url holds a password", "set the whole URL in SENTINEL_REDIS__URL and leave it out here"
