@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.domain.window import Window
 
 
-class _OncePerMinute:
+class OncePerMinute:
     """Speaks when a minute has closed, and only then."""
 
     def __init__(self, baseline: Baseline, settings: DetectSettings) -> None:
@@ -44,7 +44,7 @@ class _OncePerMinute:
         return [(minute, sums) for minute, sums in self._baseline.minutes.items() if minute >= first]
 
 
-class ErrorThreshold(_OncePerMinute):
+class ErrorThreshold(OncePerMinute):
     """The share of errors is above the operator's ceiling, beyond doubt of sampling, in one minute or over five."""
 
     name = "threshold"
@@ -84,7 +84,7 @@ class ErrorThreshold(_OncePerMinute):
         )
 
 
-class LatencyThreshold(_OncePerMinute):
+class LatencyThreshold(OncePerMinute):
     """A route's p95 is above the operator's ceiling, in the last minute and the one before. Off without a ceiling."""
 
     name = "threshold"
@@ -129,7 +129,7 @@ def _pooled(tallies: list[Tally], scores: list[float]) -> float:
     return sum(tally.errors for tally in out) / max(1, sum(tally.requests for tally in out))
 
 
-class RobustZ(_OncePerMinute):
+class RobustZ(OncePerMinute):
     """Error share, p95 and traffic against the median of the last hour's minutes, in units of their usual spread.
 
     A z-score of a sparse error share means nothing (one error in an hour of none is "infinitely" unusual), so error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.detect.baseline import Baseline
 from gateway.detect.closed_minute import ErrorThreshold, LatencyThreshold, RobustZ
 from gateway.detect.open_minute import HardFailure, WorseThanBefore, WorseThanSiblings
+from gateway.detect.unlike_itself import UnlikeItself
 
 if TYPE_CHECKING:
     from gateway.domain.incident import Anomaly
@@ -35,6 +36,7 @@ def in_service(settings: DetectSettings) -> tuple[Detector, ...]:
         ErrorThreshold(baseline, settings),
         LatencyThreshold(baseline, settings),
         RobustZ(baseline, settings),
+        UnlikeItself(baseline, settings),
     )
 
 

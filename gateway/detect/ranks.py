@@ -11,8 +11,8 @@ REMEMBERED = 4000
 # Fewer past values than this make no rank.
 _FEWEST = 20
 _UNRANKED = -9.0
-# rarity = _GROWTH · ln(values + 1) − ln(1 + as extreme) + _OFFSET. A rank can be no rarer than one in all values seen;
-# growth below 1 leaves a young series some benefit of that doubt. The offset only sets where zero is.
+# rarity = _GROWTH · ln(values + 1) − ln(1 + as extreme) + _OFFSET. A value can be no rarer than one in all that were
+# seen; growth below 1 leaves a young series some benefit of that doubt. The offset only says where zero is.
 _GROWTH, _OFFSET = 0.7, 2.49
 _LARGEST = 64
 
@@ -28,7 +28,7 @@ def rarity(as_extreme: int, values: int) -> float:
 
 
 class RecentRank:
-    """Rank among the last ``REMEMBERED`` values: two arrays of doubles, 64 KB; comparisons grow with the logarithm."""
+    """Rank among the last ``REMEMBERED`` values: two arrays of doubles, 64 KB, searched by halves."""
 
     __slots__ = ("_at", "_ordered", "_recent")
 
@@ -37,22 +37,24 @@ class RecentRank:
         self._ordered = array("d")
         self._at = 0
 
-    def rank(self, value: float) -> float:
-        """The rarity of ``value`` among those before it; then it is one of them."""
-        ordered, values = self._ordered, len(self._ordered)
-        found = rarity(values - bisect_left(ordered, value), values)
-        if values < REMEMBERED:
+    def of(self, value: float) -> float:
+        """The rarity of ``value`` among those learned."""
+        values = len(self._ordered)
+        return rarity(values - bisect_left(self._ordered, value), values)
+
+    def learn(self, value: float) -> None:
+        """Remember a value; the oldest goes when there are too many."""
+        if len(self._recent) < REMEMBERED:
             self._recent.append(value)
         else:
-            del ordered[bisect_left(ordered, self._recent[self._at])]
+            del self._ordered[bisect_left(self._ordered, self._recent[self._at])]
             self._recent[self._at] = value
             self._at = (self._at + 1) % REMEMBERED
-        insort(ordered, value)
-        return found
+        insort(self._ordered, value)
 
 
 class LargestRank:
-    """Rank among all values ever, from a count and the largest few: beyond those nothing is rare anyway."""
+    """Rank among all values ever, from their number and the largest few: whatever is smaller is not rare anyway."""
 
     __slots__ = ("_ordered", "_values")
 
@@ -60,12 +62,13 @@ class LargestRank:
         self._ordered = array("d")
         self._values = 0
 
-    def rank(self, value: float) -> float:
-        """The rarity of ``value`` among those before it; then it is one of them."""
-        ordered = self._ordered
-        found = rarity(len(ordered) - bisect_left(ordered, value), self._values)
+    def of(self, value: float) -> float:
+        """The rarity of ``value`` among those learned."""
+        return rarity(len(self._ordered) - bisect_left(self._ordered, value), self._values)
+
+    def learn(self, value: float) -> None:
+        """Count a value, and remember it if it is one of the largest."""
         self._values += 1
-        insort(ordered, value)
-        if len(ordered) > _LARGEST:
-            del ordered[0]
-        return found
+        insort(self._ordered, value)
+        if len(self._ordered) > _LARGEST:
+            del self._ordered[0]

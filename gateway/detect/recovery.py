@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.detect.places import spoken
+from gateway.detect.unlike_itself import UnlikeItself
 from gateway.domain.histogram import above, quantile
 from gateway.domain.incident import Place, Signal
 from gateway.domain.traffic import forwarded
@@ -87,7 +88,9 @@ def _clear(tally: Tally, anomaly: Anomaly, before: Tally) -> bool:
         allowed = max(before.error_share * 2, before.error_share + _SPARE_SHARE)
         # One error in a thin bin is no sign; the share over the minute is watched by the other bins.
         return tally.errors <= max(1.0, allowed * tally.requests)
-    usual_us = quantile(before.latency, 0.95) or anomaly.expected
+    # What crept for hours was slow before its onset as well: only the days before say what is usual.
+    crept = anomaly.detector == UnlikeItself.name
+    usual_us = anomaly.expected if crept else quantile(before.latency, 0.95) or anomaly.expected
     limit_us = max(usual_us * 2, usual_us + 20_000)
     return above(tally.latency, limit_us) <= max(1.0, 0.1 * tally.requests)
 

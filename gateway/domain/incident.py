@@ -56,7 +56,7 @@ class Place(msgspec.Struct, frozen=True):
 class Anomaly(msgspec.Struct, frozen=True):
     """One detector's finding at one place."""
 
-    detector: str  # "threshold", "robust_z", "hard_failure", "worse_than_siblings", "worse_than_before"
+    detector: str  # "threshold", "robust_z", "streaming", "hard_failure", "worse_than_siblings", "worse_than_before"
     signal: Signal
     place: Place
     severity: Severity

@@ -55,6 +55,7 @@ EVIDENCE_KINDS = {
 DETECTORS = {
     "threshold": "above the threshold",
     "robust_z": "unlike the last hour",
+    "streaming": "unlike the last days",
     "hard_failure": "hard failure",
     "worse_than_siblings": "worse than its siblings",
     "worse_than_before": "worse than before",

@@ -1,0 +1,149 @@
+"""A detector for what the other ones cannot see: a route or an upstream unlike its own last days at this hour.
+
+The others compare with the last ten minutes or the last hour. A fault that creeps over half a day moves along with
+those, and a night as busy as noon is calm by their measure. Here every series has a :class:`Streaming` of its own, fed
+with p95 and traffic of closed minutes. (Shares of errors have tests that know how much traffic stands behind them.)
+
+Ranks alone would speak about pure chance a few times a day, so a finding must also lie well outside everything known
+of this time of day, in most of the last minutes. It needs two days of watching before it says a word, and forgets them
+when the process ends or the detection settings change.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from gateway.detect.closed_minute import OncePerMinute
+from gateway.detect.places import spoken
+from gateway.detect.streaming import THRESHOLD, Streaming, Usual
+from gateway.domain.histogram import quantile
+from gateway.domain.incident import Anomaly, Place, Severity, Signal
+from gateway.domain.traffic import Tally
+from gateway.domain.window import COARSE_S
+
+if TYPE_CHECKING:
+    from gateway.detect.baseline import Baseline
+    from gateway.domain.policy import DetectSettings
+
+# Places watched, two series each of at most half a megabyte: 60 MB when all are old. Later ones are left out.
+MOST_PLACES = 60
+_DAY_S = 86_400
+_WATCHED_S = 2 * _DAY_S
+_LASTING = (4, 5)
+# Beyond the range of this time of day by so much is worth a word. Already half of that is not learned any more: what
+# creeps would teach its own way up. After a day of it this is how things are now.
+_SLOWER, _SLOWER_US = 2.0, 20_000.0
+_LESS, _MORE = 0.4, 2.5
+_HALF = 0.5
+_HELD_S = _DAY_S
+_FEWEST = 10.0  # requests in a usual minute, before a change of traffic says anything
+
+
+class _Series:
+    """One place's p95 or traffic."""
+
+    def __init__(self, signal: Signal) -> None:
+        self.signal = signal
+        self._streaming = Streaming(COARSE_S)
+        self._since: float | None = None
+        self._out_since: float | None = None
+        self._out: deque[tuple[int, float]] = deque(maxlen=_LASTING[1])
+        self.usual: Usual | None = None
+        self.score = 0.0
+
+    def feed(self, minute: int, value: float) -> None:
+        """Take in a closed minute. What is out is not learned, until it has lasted a day."""
+        if self._since is None:
+            self._since = minute
+        self.usual = usual = self._streaming.usual(minute)
+        if usual is None or not self._beyond(value, usual, _HALF):
+            self._out_since = None
+        elif self._out_since is None:
+            self._out_since = minute
+        held = self._out_since is not None and minute - self._out_since < _HELD_S
+        watched = minute - self._since >= _WATCHED_S
+        self.score = self._streaming.score(minute, value, learn=not (held and watched))
+        out = watched and held and usual is not None and self._beyond(value, usual)
+        self._out.append((minute, self.score if out else 0.0))
+
+    def onset(self, newest: int) -> int | None:
+        """The first minute that is out, if most of the last ones are, ``newest`` among them."""
+        out = [minute for minute, score in self._out if score >= THRESHOLD]
+        return out[0] if len(out) >= _LASTING[0] and out[-1] == newest else None
+
+    def _beyond(self, value: float, usual: Usual, part: float = 1.0) -> bool:
+        """Whether the value lies beyond the usual range by the change that matters, or by part of it."""
+        if self.signal is Signal.LATENCY:
+            return value > usual.high + part * max((_SLOWER - 1) * usual.high, _SLOWER_US)
+        if usual.mean < _FEWEST and value < _FEWEST:
+            return False
+        less, more = 1 - part * (1 - _LESS), 1 + part * (_MORE - 1)
+        return value < less * usual.low or value > more * max(usual.high, _FEWEST)
+
+
+class UnlikeItself(OncePerMinute):
+    """p95 or traffic unlike anything at this hour of the last days."""
+
+    name = "streaming"
+
+    def __init__(self, baseline: Baseline, settings: DetectSettings) -> None:
+        super().__init__(baseline, settings)
+        self._fed = -1
+        self._series: dict[Place, tuple[_Series, _Series]] = {}
+        self.left_out = 0  # minutes of places beyond the limit
+
+    def _look(self, newest: int, now: float) -> list[Anomaly]:
+        for minute, sums in sorted(self._baseline.minutes.items()):
+            if minute > self._fed:
+                self._feed(minute, sums)
+                self._fed = minute
+        found = []
+        for place, pair in self._series.items():
+            tally = self._baseline.minutes[newest].get(place, Tally())
+            found += [
+                self._anomaly(place, series, tally, (onset, now))
+                for series in pair
+                if (onset := series.onset(newest)) is not None
+            ]
+        return found
+
+    def _feed(self, minute: int, sums: dict[Place, Tally]) -> None:
+        for place in sums:
+            if place.target or place in self._series:
+                continue
+            if len(self._series) < MOST_PLACES:
+                self._series[place] = (_Series(Signal.LATENCY), _Series(Signal.TRAFFIC))
+            else:
+                self.left_out += 1
+        for place, (latency, traffic) in self._series.items():
+            tally = sums.get(place, Tally())
+            traffic.feed(minute, float(tally.requests))
+            if tally.requests >= self._settings.min_requests:
+                latency.feed(minute, quantile(tally.latency, 0.95) or 0.0)
+
+    def _anomaly(self, place: Place, series: _Series, tally: Tally, times: tuple[int, float]) -> Anomaly:
+        usual = series.usual or Usual(0.0, 0.0, 0.0)
+        if series.signal is Signal.LATENCY:
+            observed, expected = quantile(tally.latency, 0.95) or 0.0, usual.mean
+            severity = Severity.P3
+            said = f"p95 at {spoken(place)} is {observed / 1000:.0f} ms"
+            known = f"at this time of day it was at most {usual.high / 1000:.0f} ms"
+        else:
+            observed, expected = tally.requests / COARSE_S, usual.mean / COARSE_S
+            severity = Severity.P4
+            said = f"{spoken(place)} gets {tally.requests} requests a minute"
+            known = f"at this time of day it was {usual.low:.0f} to {usual.high:.0f}"
+        return Anomaly(
+            detector=self.name,
+            signal=series.signal,
+            place=place,
+            severity=severity,
+            observed=observed,
+            expected=expected,
+            score=series.score,
+            requests=tally.requests,
+            onset=float(times[0]),
+            seen_at=times[1],
+            reason=f"{said}; {known}",
+        )
