@@ -12,7 +12,7 @@ from rich.text import Text
 
 from gateway import logs
 from gateway.cli import terminal
-from gateway.cli.checkups import around, here
+from gateway.cli.checkups import around, here, issuers
 from gateway.cli.checkups.finding import Finding, State
 from gateway.cli.terminal import ConfigOption, JsonOption
 from gateway.config import checking, reading
@@ -72,14 +72,15 @@ async def _look(document: Document, settings: Settings) -> list[Finding]:
         around.store(document),
         around.redis(document),
         around.targets(document),
+        issuers.key_sets(document),
         around.model(document, settings),
         around.notifiers(document, settings),
     )
-    names = ("control", "store", "redis", "upstreams", "model", "notify")
+    names = ("control", "store", "redis", "upstreams", "key set", "model", "notify")
     beside = await asyncio.gather(
         *(_in_time(name, look) for name, look in zip(names, looks, strict=True))  # each answers with its findings
     )
-    near = [*here.run_folder(folder), *here.spool(folder, document), *here.machine(document), *here.keys(document)]
+    near = [*here.run_folder(folder), *here.spool(folder, document), *here.machine(document), *issuers.keys(document)]
     return [*near, *(finding for findings in beside for finding in findings)]
 
 

@@ -14,6 +14,7 @@ import typer
 from gateway.cli import terminal
 from gateway.cli.control_client import connect
 from gateway.cli.terminal import ConfigOption, JsonOption
+from gateway.jwk import from_secret
 from gateway.settings import Settings
 
 SECRET_ENV = "SENTINEL_JWT_SECRET"  # noqa: S105 - the name of a variable
@@ -119,6 +120,10 @@ def issue_token(
     secret = Settings.from_environ(os.environ).secret(secret_env)
     if not secret:
         terminal.fail(f"{secret_env} is not set", f"export {secret_env}=$(openssl rand -base64 48)")
+    # The variable may hold a set of secrets; the first one signs, as an issuer would put its newest one first.
+    key = next((one for one in from_secret(secret_env, secret).keys if "HS256" in one.algorithms), None)
+    if key is None or not isinstance(key.material, bytes):
+        terminal.fail(f"{secret_env} holds no secret for HS256", "put a key of at least 32 bytes into the set")
     now = int(time.time())
     claims = {"sub": subject, "tenant": tenant, "scope": " ".join(scope or []), "iat": now, "exp": now + 60 * minutes}
-    print(jwt.encode(claims, secret, algorithm="HS256"))  # noqa: T201 - the result
+    print(jwt.encode(claims, key.material, algorithm="HS256", headers={"kid": key.kid} if key.kid else None))  # noqa: T201 - the result

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 REFRESH_S = 300.0  # providers announce a key longer than that before they sign with it
 UNKNOWN_S = 60.0  # between two fetches that tokens with unknown keys asked for
+SETTLE_S = 5.0  # a worker's count comes up to three seconds late, and may be of the time before the last fetch
 FIRST_RETRY_S = 5.0  # doubled up to REFRESH_S
 SPREAD = 0.2  # of every wait, drawn at random: nodes that started together do not ask together
 LOOK_S = 1.0
@@ -130,6 +131,8 @@ class KeySets:
         # A URL that fails already has its next try set; asking sooner would undo the wait.
         if plan is None or plan.failures or 0 <= now - plan.asked_at < UNKNOWN_S:
             return
+        if 0 <= now - self._status[url].fetched_at < SETTLE_S:
+            return
         plan.asked_at = plan.next_at = now
 
     def _known(self, url: str) -> KeySetStatus:
@@ -145,6 +148,7 @@ class KeySets:
             body = await self._fetcher.fetch(url)
             text = public_members(body, url)
             found = from_set(body, url)
+            changed = text != self._publisher.snapshot.key_sets.get(url)
             self._publisher.set_key_set(url, text)
         except (KeySetError, ConfigError, SnapshotWriteError) as error:
             plan.failures += 1
@@ -158,7 +162,7 @@ class KeySets:
         plan.next_at = self._later(REFRESH_S)
         self._status[url] = KeySetStatus(url, len(found.keys), self._clock(), "", found.left_out)
         self._count("sentinel_key_set_fetches_total", "fetched")
-        if before.keys != len(found.keys) or before.error:
+        if changed or before.error:
             _log.info("key_set.fetched", url=url, keys=len(found.keys), left_out=list(found.left_out))
 
     def _later(self, wait_s: float) -> float:

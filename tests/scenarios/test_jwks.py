@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
 import httpx2
+import jwt
 
+from gateway.domain.routing import JwtPolicy
+from gateway.edge.jwt_verifier import JwtVerifier
 from tests import running
-from tests.tokens import jwk, key_set, private_key, signed
+from tests.tokens import jwk, key_set, private_key, segment, signed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,10 +34,10 @@ def publish(provider: running.Origin, *numbers: int) -> None:
 
 
 def configured(provider: running.Origin, origin: running.Origin) -> str:
-    jwt = f'algorithms = ["ES256"]\nissuer = "{ISSUER}"\naudience = ["shop"]\n'
-    jwt += f'jwks_url = "http://127.0.0.1:{provider.port}/jwks"'
+    auth = f'algorithms = ["ES256"]\nissuer = "{ISSUER}"\naudience = ["shop"]\n'
+    auth += f'jwks_url = "http://127.0.0.1:{provider.port}/jwks"'
     text = running.config(origin.port, server="workers = 2", route='auth = "jwt"')
-    return text.replace('secret_env = "SENTINEL_JWT_SECRET"', jwt)
+    return text.replace('secret_env = "SENTINEL_JWT_SECRET"', auth)
 
 
 def test_keys_are_found_changed_and_outlive_their_provider(tmp_path: Path) -> None:
@@ -48,9 +55,14 @@ def test_keys_are_found_changed_and_outlive_their_provider(tmp_path: Path) -> No
             gateway.wait(lambda: always(1, 200), 10, "the first key is in force")
             fetches = len(provider.seen)
 
+            checks = json.loads(gateway.sentinel("doctor", "--json").stdout)["checks"]
+            fetches += 1  # the doctor's own
+            (found,) = [check for check in checks if check["name"] == "key set"]
+            assert (found["state"], found["text"].endswith("/jwks: 1 key")) == ("good", True)
+
             publish(provider, 2)
             assert status(2) == 401
-            gateway.wait(lambda: always(2, 200), 15, "the new key is in force")
+            gateway.wait(lambda: always(2, 200), 30, "the new key is in force")
             assert len(provider.seen) == fetches + 1
             assert always(1, 401)  # withdrawn, also for tokens that were remembered
 
@@ -67,3 +79,18 @@ def test_keys_are_found_changed_and_outlive_their_provider(tmp_path: Path) -> No
             gateway.start()
             gateway.wait(lambda: always(2, 200), 10, "the last keys are still in force")
             gateway.wait(lambda: "key_set.not_fetched" in gateway.log.read_text(), 10, "the failure is said")
+
+
+def test_a_token_is_issued_with_the_first_secret_of_a_set(tmp_path: Path) -> None:
+    secrets = key_set(*({"kty": "oct", "kid": kid, "k": segment(kid.encode() * 32)} for kid in ("2", "1")))
+    issued = subprocess.run(
+        [sys.executable, "-m", "gateway", "token", "issue", "ana"],
+        cwd=tmp_path,
+        env={**os.environ, "SENTINEL_JWT_SECRET": secrets},
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    given = JwtVerifier([JwtPolicy(secret_env="JWT")], lambda _: secrets)
+    assert given.verify(issued.stdout.strip(), time.time())[0].subject == "ana"
+    assert jwt.get_unverified_header(issued.stdout.strip())["kid"] == "2"

@@ -1,4 +1,4 @@
-"""What can be seen without asking anybody: the run folder, the spool, the clock, the machine, keys."""
+"""What can be seen without asking anybody: the run folder, the spool, the clock, the machine."""
 
 from __future__ import annotations
 
@@ -132,18 +132,6 @@ def _processors() -> Finding:
     if busy > BUSY:
         return Finding.note("processors", text, "more workers, or a second node, before callers notice")
     return Finding.good("processors", text)
-
-
-def keys(document: Document) -> list[Finding]:
-    """How callers prove who they are; that the variables are set is the configuration's finding."""
-    jwt = document.auth.jwt
-    wanted = sorted({str(route.auth) for route in document.routes if str(route.auth) != "none"})
-    if jwt is None:
-        if "jwt" in wanted:
-            return []  # the configuration says so already
-        return [Finding.good("tokens", f"routes ask for {', '.join(wanted) or 'nothing'}")]
-    source = jwt.secret_env if "HS256" in jwt.algorithms else jwt.public_key_file
-    return [Finding.good("tokens", f"{', '.join(jwt.algorithms)}, key from {source}")]
 
 
 def _size(count: float) -> str:

@@ -135,11 +135,23 @@ async def test_an_answer_that_is_no_usable_set_changes_nothing(body):
 async def test_an_unknown_key_brings_the_fetch_forward_once_a_minute():
     world = World()
     await world.after(0)
+    await world.after(10)
     fetches = 0
     for _ in range(130):
         world.key_sets.on_counters(UNKNOWN)
         fetches += await world.after(1)
     assert fetches == 1 + 130 // UNKNOWN_S
+
+
+@pytest.mark.anyio
+async def test_a_count_of_the_time_before_the_last_fetch_does_not_use_up_the_minute():
+    world = World()
+    await world.after(0)
+    world.key_sets.on_counters(UNKNOWN)
+    assert await world.after(1) == 0
+    await world.after(5)
+    world.key_sets.on_counters(UNKNOWN)
+    assert await world.after(1) == 1
 
 
 @pytest.mark.anyio
