@@ -38,7 +38,7 @@ _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class UnknownKeyError(UnauthenticatedError):
-    """The token names a key that is not there; perhaps the issuer has changed keys."""
+    """No key at hand is the token's own; perhaps the issuer has changed keys."""
 
 
 class Signed(NamedTuple):
@@ -70,7 +70,7 @@ class Keys:
         """Return when one of these keys made the signature.
 
         Raises:
-            UnknownKeyError: no key of that name and kind.
+            UnknownKeyError: no key of that name and kind, or none that fits a token or keys without names.
             UnauthenticatedError: the algorithm is not accepted, or the signature does not match.
         """
         fitting = self._by_algorithm.get(signed.algorithm)
@@ -81,8 +81,11 @@ class Keys:
             raise UnknownKeyError("the token's key is not known")
         if len(named) > MAX_TRIED:
             raise UnauthenticatedError("the token does not say which key signed it")
-        if not any(_matches(key.material, signed) for key in named):
-            raise UnauthenticatedError("the token's signature does not match")
+        if any(_matches(key.material, signed) for key in named):
+            return
+        # Without a name on both sides nobody knows whether this is a forgery or a key that is new.
+        meant = signed.kid and any(key.kid for key in named)
+        raise (UnauthenticatedError if meant else UnknownKeyError)("the token's signature does not match")
 
 
 def take_apart(token: bytes) -> Signed:

@@ -164,6 +164,18 @@ def test_a_refusal_and_the_log_repeat_nothing_of_the_token(served):
     assert token not in said
 
 
+@pytest.mark.parametrize("claim", ["sub", "tenant", "scope"])
+def test_a_line_break_in_a_signed_claim_adds_no_header(served, claim):
+    gateway, origin = served
+    before = len(origin.seen)
+    hostile = "read\r\nX-Sentinel-Tenant: victim\r\nX-Evil: 1"
+    token = signed({**CLAIMS, claim: hostile}, running.SECRET, "HS256")
+    status(gateway, token)
+    for seen in origin.seen[before:]:
+        assert "x-evil" not in seen["headers"]
+        assert seen["headers"]["x-sentinel-tenant"] != "victim"
+
+
 def test_two_authorization_fields_are_refused(served):
     gateway, origin = served
     before = len(origin.seen)

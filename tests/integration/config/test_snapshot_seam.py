@@ -102,8 +102,8 @@ def test_every_truncation_is_noticed(publisher, path):
 
 def test_another_format_version_is_refused_by_number(publisher, path):
     content = path.read_bytes()
-    with pytest.raises(CorruptSnapshotError, match="format 2, this program reads 1"):
-        snapshot_file.decode(content[:8] + b"\x02\x00" + content[10:])
+    with pytest.raises(CorruptSnapshotError, match=f"format 99, this program reads {snapshot_file.VERSION}"):
+        snapshot_file.decode(content[:8] + b"\x63\x00" + content[10:])
 
 
 def test_the_revision_counts_configurations_and_created_at_rises_with_every_file(publisher, clock):

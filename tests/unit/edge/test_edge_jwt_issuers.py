@@ -163,6 +163,23 @@ def test_a_url_without_a_key_set_yet_verifies_nothing_and_says_the_key_is_unknow
         )
 
 
+@pytest.mark.parametrize(("named", "kid"), [(False, "1"), (False, ""), (True, ""), (True, "2")])
+def test_a_mismatch_may_mean_a_new_key_unless_the_token_names_one_that_is_there(named, kid):
+    members = {"kid": "1"} if named else {}
+    given = verifier(policy("ES256", jwks_url=URL), jwks=key_set(jwk(private_key("ES256"), **members)))
+    header = {"kid": kid} if kid else {}
+    token = signed(CLAIMS, private_key("ES256", 2), "ES256", **header)
+    with pytest.raises(UnknownKeyError):
+        given.verify(token.encode(), NOW)
+
+
+def test_a_forgery_in_the_name_of_a_known_key_asks_for_no_new_keys():
+    given = verifier(policy("ES256", jwks_url=URL), jwks=key_set(jwk(private_key("ES256"), kid="1")))
+    with pytest.raises(UnauthenticatedError) as caught:
+        given.verify(signed(CLAIMS, private_key("ES256", 2), "ES256", kid="1").encode(), NOW)
+    assert not isinstance(caught.value, UnknownKeyError)
+
+
 def test_a_key_set_of_another_version_that_cannot_be_used_stops_no_worker():
     assert not accepted(
         verifier(policy("ES256", jwks_url=URL), jwks='{"keys": []}'), signed(CLAIMS, private_key("ES256"), "ES256")
