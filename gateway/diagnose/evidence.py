@@ -61,6 +61,7 @@ def gather(
     shared.extend(_attribution(facts, pattern, verb) for pattern in patterns[:1])
     healthy = cited.healthy_callees(blames)
     victim_ids = _victims(facts, blames, verb)
+    _undeclared(facts, blames, topology.upstream_at(incident.place))
     cited.hurt()
     blamed_change = _changes(facts, changes, spans.since, suspect, topology)
     carried = tuple(identifier for identifier in (*shared, *victim_ids, *blamed_change) if identifier)
@@ -173,6 +174,18 @@ def _victims(facts: Facts, blames: Sequence[Blame], verb: str) -> list[str]:
         for one in blames
         if one.victim
     ]
+
+
+def _undeclared(facts: Facts, blames: Sequence[Blame], upstream: str) -> None:
+    """A call that nobody declared would explain it: nothing is concluded from that, but somebody may know."""
+    for one in blames:
+        if one.upstream == upstream and one.undeclared:
+            names = ", ".join(one.undeclared)
+            facts.add(
+                "topology",
+                f"Trouble of the same measure began at {names}. If {upstream} calls it, say so in depends_on.",
+                {"upstream": upstream, "undeclared": names},
+            )
 
 
 def _changes(facts: Facts, changes: Iterable[Change], onset: float, suspect: Place, topology: Topology) -> list[str]:

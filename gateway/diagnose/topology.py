@@ -23,6 +23,11 @@ _LEAST_SHARE = 0.002  # a service that never failed still has this much uncertai
 _LEAST_CHANGE = 0.03  # of the usual mean latency counts as its spread
 UNREACHED = 0.5  # weight of a service that no known call leads to; the best on labelled cases with unseen calls
 _CALM = 0.1  # weight of a service whose excess may be chance
+# An undeclared callee must be in as much trouble of its own as this share of the caller's. Then either it is called, or
+# two things went wrong at once in the same measure: the former is likelier, so both change places.
+_MATCHES = 0.8
+_CALLED = 0.9
+_COULD_BE_EXPLAINED = 0.5
 _EXPLAINED = 0.5  # of the caller's excess; from there on it is a victim
 
 
@@ -45,6 +50,7 @@ class Blame(msgspec.Struct, frozen=True):
     z: float
     explained_by: tuple[str, ...] = ()  # callees that explain at least half of it, the largest first
     novel: bool = False  # without a past, so never a candidate and never subtracted
+    undeclared: tuple[str, ...] = ()  # services no known call joins to this one that could explain it all the same
 
     @property
     def victim(self) -> bool:
@@ -74,7 +80,30 @@ def blame(loads: Mapping[str, Load], topology: Topology, *, latency: bool = Fals
         explained_by = sorted(passed_on, key=lambda callee: -passed_on[callee]) if explained >= _EXPLAINED else []
         novel = load.requests_before <= 0
         found.append(Blame(name, excess[name], own, z[name], tuple(explained_by), novel=novel))
+    found = _with_undeclared(found, topology)
     return tuple(sorted(found, key=lambda one: one.own * (1.0 if one.z > ANOMALOUS_Z else _CALM), reverse=True))
+
+
+def _with_undeclared(found: list[Blame], topology: Topology) -> list[Blame]:
+    """With the callees that may be missing from the topology.
+
+    Trouble is larger, beside what is usual, at the service that causes it than at those that call it; without that
+    the caller would look like a callee of its callee.
+    """
+    troubled = [one for one in found if one.z > ANOMALOUS_Z and one.own > 0 and not one.novel]
+    reach = {one.upstream: topology.callees(one.upstream) for one in troubled}
+    undeclared = {
+        one.upstream: tuple(
+            other.upstream
+            for other in troubled
+            if other.z > one.z
+            and other.own >= _MATCHES * one.own
+            and other.upstream not in reach[one.upstream]
+            and one.upstream not in reach[other.upstream]
+        )
+        for one in troubled
+    }
+    return [msgspec.structs.replace(one, undeclared=undeclared.get(one.upstream, ())) for one in found]
 
 
 class Suspect(msgspec.Struct, frozen=True):
@@ -88,17 +117,21 @@ class Suspect(msgspec.Struct, frozen=True):
 def suspects(blames: Sequence[Blame], target: str, topology: Topology) -> tuple[Suspect, ...]:
     """Who may be behind the excess of ``target``, the likeliest first: nobody explains more than there is.
 
-    Services that no known call leads to stay in at a discount, for not every call is declared.
+    Services that no known call leads to stay in at a discount, for not every call is declared; at hardly any if their
+    trouble has the measure of one that is called, which then stands back itself.
     """
     most = next((one.excess for one in blames if one.upstream == target), 0.0)
     reached = topology.callees(target) | {target}
+    called = {name for one in blames if one.upstream in reached for name in one.undeclared}
     found = []
     for one in blames:
         if one.novel or one.own <= 0:
             continue
-        score = min(one.own, most) * (1.0 if one.z > ANOMALOUS_Z else _CALM)
         known = one.upstream in reached
-        found.append(Suspect(one.upstream, score if known else score * UNREACHED, reached=known))
+        weight = 1.0 if known else _CALLED if one.upstream in called else UNREACHED
+        weight *= _COULD_BE_EXPLAINED if one.undeclared else 1.0
+        weight *= 1.0 if one.z > ANOMALOUS_Z else _CALM
+        found.append(Suspect(one.upstream, min(one.own, most) * weight, reached=known))
     return tuple(sorted(found, key=lambda one: -one.score))
 
 

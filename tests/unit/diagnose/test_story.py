@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from gateway.detect.grouping import Open
@@ -119,3 +120,14 @@ def test_two_disturbances_at_once_are_each_explained_by_their_own_service():
         _, hypotheses = gather(incident, told.traffic.window, told.now, TOPOLOGY)
         named[incident.place.upstream] = hypotheses[0].upstream
     assert named == {"payments": "payments", "catalogue": "catalogue"}
+
+
+def test_a_call_that_nobody_declared_is_named_and_nothing_is_concluded_from_it():
+    told = tell(lambda flow: flow._replace(errors={"orders": 0.3, "payments": 0.5}.get(flow.route, flow.errors)))
+    incident = next(one for one in told.incidents if one.place.upstream == "payments")
+    incident = msgspec.structs.replace(incident, place=Place(upstream="orders"))
+    undeclared = msgspec.structs.replace(TOPOLOGY, depends_on={})
+    evidence, hypotheses = gather(incident, told.traffic.window, told.now, undeclared)
+    named = [one for one in evidence if "depends_on" in one.statement]
+    assert [one.values["undeclared"] for one in named] == ["payments"]
+    assert all(named[0].id not in one.evidence for one in hypotheses)

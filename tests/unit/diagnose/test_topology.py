@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.diagnose.topology import Load, blame
+from gateway.diagnose.topology import Load, blame, suspects
 from gateway.domain.topology import Topology
 
 CHAIN = Topology(depends_on={"web": ("orders",), "orders": ("payments",), "payments": ()})
@@ -49,3 +49,49 @@ def test_a_service_without_a_past_is_never_subtracted():
 def test_a_cycle_of_calls_ends():
     cycle = Topology(depends_on={"a": ("b",), "b": ("a",)})
     assert {one.upstream for one in blame({"a": load(100, 50), "b": load(100, 50)}, cycle)} == {"a", "b"}
+
+
+def suspected(loads, topology, target):
+    return [one.upstream for one in suspects(blame(loads, topology), target, topology)]
+
+
+def test_the_suspect_is_the_deepest_that_explains_its_callers():
+    loads = {"web": load(200, 90), "orders": load(200, 95), "payments": load(200, 100)}
+    assert suspected(loads, CHAIN, "web")[0] == "payments"
+
+
+def test_nobody_explains_more_of_a_target_than_there_is():
+    loads = {"web": load(200, 20), "search": load(900, 800)}
+    topology = Topology(depends_on={"web": ("search",)})
+    found = suspects(blame(loads, topology), "web", topology)
+    assert max(one.score for one in found) <= 20
+
+
+def test_a_service_the_target_cannot_reach_is_suspected_less():
+    loads = {"web": load(200, 60), "search": load(200, 60)}
+    found = suspects(blame(loads, Topology()), "web", Topology())
+    assert [(one.upstream, one.reached) for one in found] == [("web", True), ("search", False)]
+
+
+def test_an_undeclared_callee_in_the_same_trouble_is_suspected_first():
+    loads = {"web": load(1000, 60), "search": load(200, 60)}
+    blames = blame(loads, Topology())
+    assert {one.upstream: one.undeclared for one in blames} == {"web": ("search",), "search": ()}
+    assert suspected(loads, Topology(), "web")[0] == "search"
+
+
+def test_a_caller_is_never_taken_for_an_undeclared_callee():
+    loads = {"web": load(100, 60), "search": load(900, 60)}
+    blames = blame(loads, Topology(depends_on={"web": ("search",)}))
+    assert all(one.undeclared == () for one in blames)
+
+
+def test_a_novel_service_is_no_suspect():
+    loads = {"web": load(200, 60), "fresh": Load(200, 60, 0, 0)}
+    assert "fresh" not in suspected(loads, Topology(depends_on={"web": ("fresh",)}), "web")
+
+
+def test_a_spread_that_is_known_decides_what_is_unusual():
+    steady, restless = Load(100, 12.0, 1000, 100.0), Load(100, 12.0, 1000, 100.0, spread=0.02)
+    found = {one.upstream: one.z for one in blame({"a": steady, "b": restless}, Topology(), latency=True)}
+    assert found["a"] > 3 > found["b"]
