@@ -123,3 +123,13 @@ class DeliveryError(SentinelError):
         super().__init__(message, remedy=remedy)
         self.retryable = retryable
         self.retry_after_s = retry_after_s
+
+
+class OutwardError(SentinelError):
+    """Somebody else's server could not be asked; ``retryable`` says whether it may go better later."""
+
+    status = 502
+
+    def __init__(self, message: str, *, retryable: bool = True, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.retryable = retryable

@@ -196,7 +196,7 @@ async def test_a_url_that_is_none_is_given_up_at_once() -> None:
 async def test_an_operator_may_allow_link_local_addresses() -> None:
     url = httpx2.URL("http://169.254.169.254/")
     async with Poster(allow_link_local=True) as poster:
-        assert await poster._addresses(url) == ["169.254.169.254"]  # judged only: nothing leaves this machine
+        assert await poster._outward._addresses(url) == ["169.254.169.254"]  # judged only: nothing leaves this machine
 
 
 async def test_a_proxy_from_the_environment_is_not_used(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:

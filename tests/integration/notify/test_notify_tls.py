@@ -8,7 +8,6 @@ import socket
 import ssl
 from typing import TYPE_CHECKING
 
-import httpx2
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -74,11 +73,7 @@ def everything_is_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def post(url: str, trusted: Path | None) -> int:
-    poster = Poster()
-    if trusted is not None:
-        await poster._client.aclose()
-        poster._client = httpx2.AsyncClient(verify=ssl.create_default_context(cafile=trusted))
-    async with poster:
+    async with Poster(verify=ssl.create_default_context(cafile=trusted) if trusted else None) as poster:
         return (await poster.post(url, b"{}", {}, 0.0)).status
 
 

@@ -8,8 +8,9 @@ from gateway.domain.policy import NotifyChannel
 from gateway.errors import ConfigError, DeliveryError
 from gateway.notify.addresses import is_loopback, refusal
 from gateway.notify.channels import build
-from gateway.notify.http_post import Answer, Poster, judge, retry_after_s
+from gateway.notify.http_post import Poster, judge, retry_after_s
 from gateway.notify.outbox import backoff_s
+from gateway.outward import Answer
 
 SLACK_URL = "https://hooks.slack.example/services/T0/B0/very-secret"
 
@@ -74,14 +75,14 @@ def test_retry_after_is_read_as_delay_or_date_and_bounded(value: str, wait: floa
 )
 def test_a_status_says_whether_trying_again_can_help(status: int, *, retryable: bool) -> None:
     with pytest.raises(DeliveryError) as caught:
-        judge("h.example", Answer(status, "no\x00 thanks"), 0.0)
+        judge("h.example", Answer(status, b"no\x00 thanks", {}), 0.0)
     assert caught.value.retryable is retryable
     assert str(caught.value) == f"h.example answered {status}: no thanks"
 
 
 def test_any_status_of_success_is_success() -> None:
     for status in (200, 201, 202, 204):
-        judge("h.example", Answer(status, ""), 0.0)
+        judge("h.example", Answer(status, b"", {}), 0.0)
 
 
 def test_the_pause_doubles_is_capped_and_leaves_half_to_chance() -> None:
