@@ -13,14 +13,14 @@ _FEWEST = 20
 _UNRANKED = -9.0
 # rarity = _GROWTH · ln(values + 1) − ln(1 + as extreme) + _OFFSET. A value can be no rarer than one in all that were
 # seen; growth below 1 leaves a young series some benefit of that doubt. The offset only says where zero is.
-_GROWTH, _OFFSET = 0.7, 2.49
+_GROWTH, _OFFSET = 0.65, 2.9
 _LARGEST = 64
 
 
 def rarity(as_extreme: int, values: int) -> float:
     """How rare a value is that ``as_extreme`` of ``values`` past ones reached, on a logarithmic scale.
 
-    Worked: 8.3 for the largest of 4,000; 6.5 when five of 4,000 were as large; 5.7 for the largest of 100.
+    Worked: 8.3 for the largest of 4,000; 6.5 when five of 4,000 were as large; 5.9 for the largest of 100.
     """
     if values < _FEWEST:
         return _UNRANKED

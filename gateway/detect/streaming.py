@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from gateway.detect.ranks import LargestRank, RecentRank
 
-# A score from here on speaks: at most six of the last 4,000 values were as strange, or none of the first 231.
+# A score from here on speaks: at most six of the last 4,000 values were as strange, or none of the first 187.
 THRESHOLD = 6.3
 
 _DAY_S = 86_400
