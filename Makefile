@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help demo test check setup lock format clean
+.PHONY: help demo test check bench setup lock format clean
 .DEFAULT_GOAL := help
 
 help:  ## What there is.
@@ -21,6 +21,9 @@ check: $(VENV)/.complete  ## Lint, types, import contracts, lock files.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+bench: $(VENV)/.complete  ## Processor time per request beside HAProxy and nginx+Lua (Debian packages; it names what is missing).
+	@$(BIN)/python -m loadtests.side_by_side $(ARGS)
 
 setup: $(VENV)/.complete  ## The complete environment: all extras and development tools.
 
