@@ -22,7 +22,7 @@ from gateway.domain.incident import Incident, IncidentState, TimelineEntry
 from gateway.domain.plan import ActionState
 from gateway.domain.topology import Topology
 from gateway.errors import ConflictError, SentinelError
-from gateway.notify.message import What
+from gateway.notify.message import What, news_of
 from gateway.remediate import approval, risk_policy
 
 if TYPE_CHECKING:
@@ -123,8 +123,18 @@ class Pipeline:
         async with self._lock:
             await self._cases.load()
             for incident in self._cases.open_ones:
-                if incident.diagnosis is not None:  # told once, whoever tells it: this is for what died unsent
-                    await self._teller.tell(incident, What.OPENED)
+                await self._tell_again(incident)
+
+    async def _tell_again(self, incident: Incident) -> None:
+        """All that was news in its story; each goes out once, whoever tells it. This is for what died unsent."""
+        said = {entry.kind for entry in incident.timeline}
+        if incident.diagnosis is not None:
+            await self._teller.tell(incident, What.OPENED)
+        if "incident.explained" in said:
+            await self._teller.tell(incident, What.DIAGNOSED)
+        for action in incident.actions:
+            for what in news_of(action):
+                await self._teller.tell(incident, what, action)
 
     async def tick(self) -> None:
         """One pass over recent traffic and every open incident."""

@@ -102,6 +102,18 @@ def of_action(incident: Incident, action: Action, what: What, now: float, *, bas
     return _message(incident, what, numbering, title, lines, now, base_url, decide=decide)
 
 
+def news_of(action: Action) -> list[What]:
+    """What people should have been told of an action by now."""
+    news = [What.EXECUTED] if action.executed_at is not None else []
+    if action.state is ActionState.FAILED:
+        news.append(What.FAILED)
+    if action.outcome is not None and action.outcome.verdict != "watching":
+        news.append(What.VERIFIED)
+    if action.state is ActionState.REVERTED:
+        news.append(What.RETURNED)
+    return news
+
+
 def trial_message(now: float, *, severity: Severity = Severity.P4) -> Message:
     """What "send test" sends: goes to every channel, whatever its severities."""
     return Message(

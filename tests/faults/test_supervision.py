@@ -46,9 +46,9 @@ def test_a_control_that_can_never_start_ends_everything_with_the_reason(tmp_path
 
 def test_a_worker_that_can_never_start_ends_everything_with_the_reason(tmp_path: Path) -> None:
     gateway = running.Gateway(tmp_path, running.config(9), {})
-    code, said, _ = serve(gateway, SENTINEL_REDIS__URL="redis://127.0.0.1:9/0?colour=blue")
+    code, said, _ = serve(gateway, SENTINEL_REDIS__URL="unix://")
     assert code == 1
-    assert "the option colour is not supported" in said
+    assert "a unix URL needs the path of the socket" in said
     assert said.count('"child": "worker 1", "pid"') == 1
     assert "Traceback" not in said
 
