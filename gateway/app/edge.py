@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from gateway.domain.routing import Snapshot
     from gateway.run_folder import RunFolder
     from gateway.settings import Settings
+
+
+REDIS_FIRST_S = 1.0  # connections wait in the backlog meanwhile
 
 
 async def edge(folder: RunFolder, settings: Settings, listener: socket.socket, *, number: int) -> None:
@@ -64,6 +69,7 @@ async def edge(folder: RunFolder, settings: Settings, listener: socket.socket, *
         stack.push_async_callback(limiter.close)
         if link is not None:
             link.start()
+            await _connected(link)
 
         steps = Steps(
             snapshot=snapshot,
@@ -92,6 +98,14 @@ def _redis_link(settings: Settings) -> RedisLink:
     if not url:
         raise ConfigError("the snapshot wants Redis, and SENTINEL_REDIS__URL is not set", remedy="sentinel check")
     return RedisLink(url, script())
+
+
+async def _connected(link: RedisLink) -> None:
+    """Give Redis a moment before the first request is taken: a worker that begins without it counts by itself."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(REDIS_FIRST_S):
+            while not link.ready:
+                await asyncio.sleep(REDIS_FIRST_S / 100)
 
 
 def _control_upstream(folder: RunFolder) -> Upstream:
