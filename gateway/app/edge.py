@@ -104,7 +104,7 @@ async def _connected(link: RedisLink) -> None:
     """Give Redis a moment before the first request is taken: a worker that begins without it counts by itself."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(REDIS_FIRST_S):
-            while not link.ready:
+            while not link.ready:  # noqa: ASYNC110 - who is told of it is the limiter's breaker, for as long as it lives
                 await asyncio.sleep(REDIS_FIRST_S / 100)
 
 

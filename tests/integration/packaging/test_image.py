@@ -131,7 +131,7 @@ def test_migration_and_gateway_of_the_compose_file_run_with_the_commands_of_the_
         check = run(healthcheck, folder=folder, environ=environ)
         answer = httpx2.get(f"http://127.0.0.1:{container.port}/hello")
         program.until(lambda: STORED in metrics(admin), "the stored record in the metrics")
-        counted = metrics(admin)
+        program.until(lambda: COUNTED in metrics(admin), "the limit counted in Redis")
         assert program.stop() == 0, program.words
     assert check.returncode == 0, check.stderr
     assert (answer.status_code, answer.json()) == (200, {"hello": "world"})
