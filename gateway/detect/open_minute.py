@@ -191,88 +191,18 @@ class HardFailure:
         return None
 
 
-class WorseThanBefore:
-    """A place fails, or is slow, far beyond its own last ten minutes."""
+class _Compared:
+    """What both comparisons do: more failures at a place than what it is compared with allows for."""
 
-    name = "worse_than_before"
-    _more = 0.05  # share of errors above the usual
+    name: str
+    _more: float  # share of errors above what is expected
     _times = 3.0
-    _slow_share = 0.25
-    _fewest_before = 50
 
     def __init__(self, baseline: Baseline) -> None:
         self._baseline = baseline
 
-    def examine(self, window: Window, now: float) -> list[Anomaly]:
-        """Places that broke with their own past."""
-        self._baseline.advance(window, now)
-        found: list[Anomaly | None] = []
-        for place in self._baseline.last(_SPANS[-1]):
-            usual = self._baseline.usual(place)
-            if usual.requests >= self._fewest_before:
-                found += [self._errors(place, usual, now), self._latency(place, usual, now)]
-        return [anomaly for anomaly in found if anomaly is not None]
-
-    def _errors(self, place: Place, usual: Tally, now: float) -> Anomaly | None:
-        expected = usual.error_share
-        for found in _Bins(self._baseline.bins, place).spans():
-            score = found.surprising(usual.errors, usual.requests, _SURPRISING)
-            if score is None or found.bad < found.total * max(expected + self._more, expected * self._times):
-                continue
-            return Anomaly(
-                detector=self.name,
-                signal=Signal.ERROR_RATE,
-                place=place,
-                severity=by_failing(_hurt(_excess(found, expected), place, found, self._baseline)),
-                observed=found.share,
-                expected=expected,
-                score=score,
-                requests=found.total_since,
-                onset=found.onset,
-                seen_at=now,
-                reason=f"{_percent(found.share)} of {found.total_since} requests at {spoken(place)} fail; "
-                f"usual is {_percent(expected)}",
-            )
-        return None
-
-    def _latency(self, place: Place, usual: Tally, now: float) -> Anomaly | None:
-        count = _SlowCount(usual)
-        slow_before = count(usual)
-        for found in _Bins(self._baseline.bins, place, count).spans():
-            score = found.surprising(slow_before, usual.requests, _SURPRISING)
-            if score is not None and found.bad >= self._slow_share * found.total:
-                return _slow(self.name, place, self._baseline, found, score, count, "usual", now)
-        return None
-
-
-class WorseThanSiblings:
-    """A target fails, or is slow, far beyond the other targets of its upstream. Needs no past."""
-
-    name = "worse_than_siblings"
-    _more = 0.1
-    _times = 3.0
-    _slow_share = 0.25
-    _fewest_beside = 20  # requests at the siblings in the last minute
-    _own_change = 4.0  # a target that was always slower (another zone) is no news
-
-    def __init__(self, baseline: Baseline) -> None:
-        self._baseline = baseline
-
-    def examine(self, window: Window, now: float) -> list[Anomaly]:
-        """Targets that stand out among their siblings."""
-        self._baseline.advance(window, now)
-        sums = self._baseline.last(_SPANS[-1])
-        found: list[Anomaly | None] = []
-        for place in [place for place in sums if place.target]:
-            beside = Tally()
-            for other, tally in sums.items():
-                if other.upstream == place.upstream and other.target not in {"", place.target}:
-                    beside.add(tally)
-            if beside.requests >= self._fewest_beside:
-                found += [self._errors(place, beside, now), self._latency(place, beside, now)]
-        return [anomaly for anomaly in found if anomaly is not None]
-
-    def _errors(self, place: Place, beside: Tally, now: float) -> Anomaly | None:
+    def _errors(self, place: Place, beside: Tally, now: float, compared: str) -> Anomaly | None:
+        """``beside`` is what the place is compared with; ``compared`` ends the reason in words."""
         expected = beside.error_share
         for found in _Bins(self._baseline.bins, place).spans():
             score = found.surprising(beside.errors, beside.requests, _SURPRISING)
@@ -289,10 +219,69 @@ class WorseThanSiblings:
                 requests=found.total_since,
                 onset=found.onset,
                 seen_at=now,
-                reason=f"{_percent(found.share)} of {found.total_since} requests at {spoken(place)} fail; "
-                f"its siblings fail {_percent(expected)} of {beside.requests}",
+                reason=f"{_percent(found.share)} of {found.total_since} requests at {spoken(place)} fail; {compared}",
             )
         return None
+
+
+class WorseThanBefore(_Compared):
+    """A place fails, or is slow, far beyond its own last ten minutes."""
+
+    name = "worse_than_before"
+    _more = 0.05
+    _slow_share = 0.25
+    _fewest_before = 50
+
+    def examine(self, window: Window, now: float) -> list[Anomaly]:
+        """Places that broke with their own past."""
+        self._baseline.advance(window, now)
+        found: list[Anomaly | None] = []
+        for place in self._baseline.last(_SPANS[-1]):
+            usual = self._baseline.usual(place)
+            if usual.requests >= self._fewest_before:
+                found += [
+                    self._errors(place, usual, now, f"usual is {_percent(usual.error_share)}"),
+                    self._latency(place, usual, now),
+                ]
+        return [anomaly for anomaly in found if anomaly is not None]
+
+    def _latency(self, place: Place, usual: Tally, now: float) -> Anomaly | None:
+        count = _SlowCount(usual)
+        slow_before = count(usual)
+        for found in _Bins(self._baseline.bins, place, count).spans():
+            score = found.surprising(slow_before, usual.requests, _SURPRISING)
+            if score is not None and found.bad >= self._slow_share * found.total:
+                return _slow(self.name, place, self._baseline, found, score, count, "usual", now)
+        return None
+
+
+class WorseThanSiblings(_Compared):
+    """A target fails, or is slow, far beyond the other targets of its upstream. Needs no past."""
+
+    name = "worse_than_siblings"
+    _more = 0.1
+    _slow_share = 0.25
+    _fewest_beside = 20  # requests at the siblings in the last minute
+    _own_change = 4.0  # a target that was always slower (another zone) is no news
+
+    def examine(self, window: Window, now: float) -> list[Anomaly]:
+        """Targets that stand out among their siblings."""
+        self._baseline.advance(window, now)
+        sums = self._baseline.last(_SPANS[-1])
+        found: list[Anomaly | None] = []
+        for place in [place for place in sums if place.target]:
+            beside = Tally()
+            for other, tally in sums.items():
+                if other.upstream == place.upstream and other.target not in {"", place.target}:
+                    beside.add(tally)
+            if beside.requests >= self._fewest_beside:
+                found += [
+                    self._errors(
+                        place, beside, now, f"its siblings fail {_percent(beside.error_share)} of {beside.requests}"
+                    ),
+                    self._latency(place, beside, now),
+                ]
+        return [anomaly for anomaly in found if anomaly is not None]
 
     def _latency(self, place: Place, beside: Tally, now: float) -> Anomaly | None:
         count = _SlowCount(beside)
