@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gateway.domain.identity import Actor
     from gateway.domain.plan import Action
     from gateway.domain.policy import DetectSettings, RemediateSettings
-    from gateway.domain.routing import Snapshot
+    from gateway.domain.snapshot import Snapshot
     from gateway.domain.window import Window
     from gateway.remediate.closed_loop import Progress, Remediation
 

@@ -18,7 +18,8 @@ import uvloop
 
 from gateway.domain.forwarding import Headers, Outbound, UpstreamFailure
 from gateway.domain.identity import Principal
-from gateway.domain.routing import Route, Target, Upstream
+from gateway.domain.routing import Route
+from gateway.domain.upstreams import Target, Upstream
 from gateway.metrics import WorkerCounters
 from gateway.proxy.forward import UpstreamForwarder
 

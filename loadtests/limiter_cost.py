@@ -14,8 +14,11 @@ import time
 
 import uvloop
 
+from gateway.domain.access import AuthMode
 from gateway.domain.identity import Principal
-from gateway.domain.routing import AuthMode, Limit, Route, Scope, Snapshot
+from gateway.domain.limits import Limit, Scope
+from gateway.domain.routing import Route
+from gateway.domain.snapshot import Snapshot
 from gateway.edge import record
 from gateway.edge.exchange import Exchange, now_us
 from gateway.edge.rate_limit import RateLimiter, script

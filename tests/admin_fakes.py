@@ -17,28 +17,19 @@ import msgspec
 
 from gateway.admin.audited import audited
 from gateway.admin.ports import AdminPorts
+from gateway.domain.access import ApiKey, AuthMode
 from gateway.domain.audit import AuditEntry, ConfigRevision
 from gateway.domain.diagnosis import Claim, Confidence, Diagnosis, Evidence, Hypothesis, Report
 from gateway.domain.histogram import bin_of
 from gateway.domain.identity import Actor, Role, Session, User
 from gateway.domain.incident import Anomaly, Incident, IncidentState, Place, Severity, Signal, TimelineEntry
+from gateway.domain.limits import Limit, Scope, TenantPlan
 from gateway.domain.paging import Page, RequestFilter
 from gateway.domain.plan import Action, ActionKind, ActionState, Outcome, Risk
-from gateway.domain.routing import (
-    ApiKey,
-    AuthMode,
-    Directive,
-    DirectiveKind,
-    HealthCheck,
-    Limit,
-    Route,
-    Scope,
-    Snapshot,
-    Target,
-    TenantPlan,
-    Upstream,
-)
+from gateway.domain.routing import Route
+from gateway.domain.snapshot import Directive, DirectiveKind, Snapshot
 from gateway.domain.traffic import BucketKey, ErrorKind, RequestRecord, SeriesKey, Tally
+from gateway.domain.upstreams import HealthCheck, Target, Upstream
 from gateway.domain.window import Window
 from gateway.errors import ConfigError, ConflictError, InvalidInputError, NotFoundError
 from gateway.identity.passwords import Passwords

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+    from gateway.domain.access import ApiKey
     from gateway.domain.audit import AuditEntry, ConfigRevision
     from gateway.domain.identity import Actor, Session, User
     from gateway.domain.incident import Incident
     from gateway.domain.paging import Page, RequestFilter
     from gateway.domain.plan import Action
-    from gateway.domain.routing import ApiKey, Snapshot
+    from gateway.domain.snapshot import Snapshot
     from gateway.domain.traffic import BucketKey, RequestRecord, Tally
     from gateway.domain.window import Window
 

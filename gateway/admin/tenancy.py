@@ -12,11 +12,11 @@ from gateway.errors import ForbiddenError, NotFoundError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from gateway.domain.access import ApiKey
     from gateway.domain.audit import AuditEntry
     from gateway.domain.identity import Actor, User
     from gateway.domain.incident import Incident
     from gateway.domain.paging import RequestFilter
-    from gateway.domain.routing import ApiKey
     from gateway.domain.traffic import BucketKey, RequestRecord, SeriesKey
 
     Owned = Incident | RequestRecord | ApiKey | AuditEntry | User | BucketKey | SeriesKey

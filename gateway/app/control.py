@@ -75,7 +75,7 @@ if TYPE_CHECKING:
 
     from gateway.domain.audit import ConfigRevision
     from gateway.domain.policy import DetectSettings, RemediateSettings
-    from gateway.domain.routing import Snapshot
+    from gateway.domain.snapshot import Snapshot
     from gateway.run_folder import RunFolder
     from gateway.settings import Settings
 

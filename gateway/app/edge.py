@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.collect.spool import SpoolWriter
 from gateway.config.snapshot_file import SnapshotWatcher
-from gateway.domain.routing import Target, Upstream
+from gateway.domain.upstreams import Target, Upstream
 from gateway.edge import collector
 from gateway.edge.middleware import EdgeApp
 from gateway.edge.rate_limit import RateLimiter, script
@@ -27,7 +27,7 @@ from gateway.serving import LiveWorkers, in_background, serve, server, told_to_s
 if TYPE_CHECKING:
     import socket
 
-    from gateway.domain.routing import Snapshot
+    from gateway.domain.snapshot import Snapshot
     from gateway.run_folder import RunFolder
     from gateway.settings import Settings
 

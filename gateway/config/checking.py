@@ -20,7 +20,9 @@ from gateway.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.domain.routing import Limit, Route, Snapshot
+    from gateway.domain.limits import Limit
+    from gateway.domain.routing import Route
+    from gateway.domain.snapshot import Snapshot
 
 _WINDOW_UNITS = {1: "s", 60: "min", 3600: "h", 86400: "day"}
 

@@ -7,27 +7,20 @@ from typing import TYPE_CHECKING
 from gateway.config.rules.access import issuers
 from gateway.config.rules.operations import KEY_VARIABLES, channel_name, channel_variable
 from gateway.config.rules.service import admin_prefixes
+from gateway.domain.access import JwtPolicy, RequiredClaim
+from gateway.domain.limits import Limit, TenantPlan
 from gateway.domain.policy import DetectSettings, DiagnoseSettings, NotifyChannel, RemediateSettings
-from gateway.domain.routing import (
-    EdgePolicy,
-    HealthCheck,
-    JwtPolicy,
-    Limit,
-    RequiredClaim,
-    Route,
-    Snapshot,
-    Target,
-    TenantPlan,
-    Timeouts,
-    Upstream,
-)
+from gateway.domain.routing import Route
+from gateway.domain.snapshot import EdgePolicy, Snapshot
+from gateway.domain.upstreams import HealthCheck, Target, Timeouts, Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from gateway.config.document import Document, RouteEntry, UpstreamEntry
     from gateway.config.notation import LimitRule
-    from gateway.domain.routing import ApiKey, Directive
+    from gateway.domain.access import ApiKey
+    from gateway.domain.snapshot import Directive
 
 _EVERYWHERE = frozenset({"0.0.0.0", "[::]", "::"})  # an address to listen on, not one to go to
 _WINDOW_NAMES = {1: "second", 60: "minute", 3600: "hour", 86400: "day"}

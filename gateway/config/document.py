@@ -13,9 +13,10 @@ import msgspec
 from gateway.config import notation
 from gateway.config.notation import Address, LimitRule
 from gateway.config.schema import Notation, OneOrMany, Shorthand
+from gateway.domain.access import AuthMode
 from gateway.domain.incident import Severity
+from gateway.domain.limits import WhenUnavailable
 from gateway.domain.plan import Mode
-from gateway.domain.routing import AuthMode, WhenUnavailable
 
 
 class Url(str):

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.domain.routing import Scope
+from gateway.domain.limits import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

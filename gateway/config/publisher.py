@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.config.checking import Configuration
-    from gateway.domain.routing import ApiKey, Directive, Snapshot
+    from gateway.domain.access import ApiKey
+    from gateway.domain.snapshot import Directive, Snapshot
 
 _log = logs.get("config")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway import logs
-from gateway.domain.routing import Snapshot
+from gateway.domain.snapshot import Snapshot
 from gateway.errors import CorruptSnapshotError, SnapshotWriteError
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.domain.audit import ConfigRevision
     from gateway.domain.incident import Incident
     from gateway.domain.policy import DiagnoseSettings
-    from gateway.domain.routing import Snapshot
+    from gateway.domain.snapshot import Snapshot
     from gateway.domain.window import Window
     from gateway.settings import Settings
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from gateway import logs
-from gateway.domain.routing import Directive, DirectiveKind
+from gateway.domain.snapshot import Directive, DirectiveKind
 from gateway.errors import ConflictError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.config.publisher import Publisher
-    from gateway.domain.routing import Target
+    from gateway.domain.upstreams import Target
 
 HEALTH_TTL_S = 60.0  # an ejection by health check dies with the control that would renew it
 HEALTH_RENEW_S = 20.0

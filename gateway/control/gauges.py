@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gateway.admin.exposition import Meters
     from gateway.domain.incident import Incident
     from gateway.domain.plan import Action
-    from gateway.domain.routing import Snapshot
+    from gateway.domain.snapshot import Snapshot
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from gateway.jwk import from_set, public_members
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gateway.domain.routing import Snapshot
+    from gateway.domain.snapshot import Snapshot
 
 REFRESH_S = 300.0  # providers announce a key longer than that before they sign with it
 UNKNOWN_S = 60.0  # between two fetches that tokens with unknown keys asked for

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.config.publisher import Publisher
+    from gateway.domain.access import ApiKey
     from gateway.domain.paging import Page
-    from gateway.domain.routing import ApiKey
 
 
 class KeyStore(Protocol):

@@ -7,7 +7,8 @@ from typing import Protocol
 import msgspec
 
 from gateway.domain.identity import ANONYMOUS, Principal
-from gateway.domain.routing import Route, Upstream
+from gateway.domain.routing import Route
+from gateway.domain.upstreams import Upstream
 
 Headers = list[tuple[bytes, bytes]]  # names in lower case, in the order received
 

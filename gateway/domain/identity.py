@@ -10,11 +10,12 @@ import msgspec
 class Principal(msgspec.Struct, frozen=True):
     """Who a request was proven to come from. Anonymous has an empty ``kind``."""
 
-    kind: str  # "", "jwt", "key"
+    kind: str  # "", "jwt", "key", "certificate"
     subject: str = ""
     tenant: str = ""
     scopes: frozenset[str] = frozenset()
-    key_id: str = ""  # API key id, or the token's jti
+    roles: frozenset[str] = frozenset()
+    key_id: str = ""  # API key id, the token's jti, or the certificate's serial number in hex
     expires_at: float | None = None  # seconds since the epoch
 
 

@@ -1,98 +1,98 @@
-"""What workers run on: routes, upstreams, policies and directives, frozen into one Snapshot.
-
-A Snapshot holds no secret: digests of API keys and the *names* of environment variables.
-"""
+"""What a request is matched to, and everything a route says of it."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import msgspec
 
-
-class Scope(StrEnum):
-    """Whom a limit counts."""
-
-    SUBJECT = "subject"
-    KEY = "key"
-    TENANT = "tenant"
-    CLIENT = "client"
-    ROUTE = "route"
+from gateway.domain.access import AuthMode
+from gateway.domain.limits import ConcurrencyLimit, Limit, Quota, WhenUnavailable
 
 
-class WhenUnavailable(StrEnum):
-    """What a route's limits do while Redis is away."""
+class FieldMatch(msgspec.Struct, frozen=True):
+    """A header field or query parameter a route asks for; ``value`` "*" takes any. Names of headers in lower case."""
 
-    LOCAL = "local"  # a bucket in the worker at limit ÷ live workers
-    OPEN = "open"
-    CLOSED = "closed"
-
-
-class AuthMode(StrEnum):
-    """Which proof of identity a route asks for."""
-
-    NONE = "none"
-    JWT = "jwt"
-    KEY = "key"
-    ANY = "any"
+    name: str
+    value: str
 
 
-class Limit(msgspec.Struct, frozen=True):
-    """A token bucket: ``rate`` tokens per second, at most ``burst`` saved up.
+class Redirect(msgspec.Struct, frozen=True):
+    """Sends the client elsewhere: ``to`` is a URL or path with ``{captures}``; the query goes with it."""
 
-    ``name`` identifies the bucket family in Redis keys and in RateLimit fields; ``window_s`` is the period the operator
-    wrote (1, 60, 3600, 86400), which RateLimit-Policy reports.
+    to: str
+    status: int = 308  # 301, 302, 303, 307, 308
+
+
+class SplitShare(msgspec.Struct, frozen=True):
+    """One upstream's part of a route's requests; weights are relative."""
+
+    upstream: str
+    weight: int
+
+
+class Canary(msgspec.Struct, frozen=True):
+    """Requests with this header field or cookie go to ``upstream``, whatever the weights say."""
+
+    source: str  # "header:NAME" (lower case) or "cookie:NAME"
+    value: str  # "*": any
+    upstream: str
+
+
+class Split(msgspec.Struct, frozen=True):
+    """Divides a route's requests among upstreams. With ``sticky`` the same caller always gets the same one."""
+
+    shares: tuple[SplitShare, ...]
+    canaries: tuple[Canary, ...] = ()
+    sticky: str = ""  # "", "subject", "client", "header:NAME", "cookie:NAME"
+
+
+class Mirror(msgspec.Struct, frozen=True):
+    """Sends a copy of a share of the requests to another upstream; nobody waits for its answers."""
+
+    upstream: str
+    share: float = 1.0
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """What may be tried again: at most ``attempts`` more, and not more than ``budget`` of the upstream's requests.
+
+    ``on``: "connect" (nothing was sent), "reset" (closed before an answer), "timeout" (no answer in time), or a status
+    from 500 to 599. Everything but "connect" is only repeated for idempotent methods whose body is still at hand.
     """
 
-    name: str
-    rate: float
-    burst: int
-    scope: Scope
-    window_s: int = 1
+    attempts: int = 1
+    on: frozenset[str] = frozenset({"connect"})
+    budget: float = 0.2
 
 
-class Timeouts(msgspec.Struct, frozen=True):
-    """Seconds: to connect, to the first byte of the answer's head, and between any two reads."""
+class Cors(msgspec.Struct, frozen=True):
+    """Which pages of other origins may call (the Fetch standard, CORS protocol). ``origins`` ("*": any) are exact."""
 
-    connect_s: float = 1.0
-    header_s: float = 10.0
-    idle_s: float = 30.0
-
-
-class HealthCheck(msgspec.Struct, frozen=True):
-    """Active probing by control: GET ``path`` every ``interval_s``; so many in a row flip the state."""
-
-    path: str
-    interval_s: float = 5.0
-    healthy: int = 2
-    unhealthy: int = 3
+    origins: tuple[str, ...]
+    methods: tuple[str, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+    headers: tuple[str, ...] = ("authorization", "content-type")
+    expose: tuple[str, ...] = ()
+    credentials: bool = False
+    max_age_s: int = 600
 
 
-class Target(msgspec.Struct, frozen=True):
-    """One address of an upstream. ``name`` is ``host:port``, the label everywhere."""
+class HeaderRules(msgspec.Struct, frozen=True):
+    """Changes to header fields, in this order: remove, set (replace or add), add. Names in lower case."""
 
-    name: str
-    host: str
-    port: int
-    weight: int = 1
+    remove: tuple[str, ...] = ()
+    set: tuple[tuple[str, str], ...] = ()
+    add: tuple[tuple[str, str], ...] = ()
 
 
-class Upstream(msgspec.Struct, frozen=True):
-    """A named service and its targets. ``depends_on`` names the upstreams it calls itself."""
-
-    name: str
-    targets: tuple[Target, ...]
-    timeout: Timeouts = Timeouts()
-    health: HealthCheck | None = None
-    depends_on: tuple[str, ...] = ()
-    max_connections: int = 256  # per target and worker; further requests wait in a bounded queue
+NO_RULES = HeaderRules()
 
 
 class Route(msgspec.Struct, frozen=True):
     """What a request is matched to.
 
-    ``path`` is exact (``/orders``) or a prefix that ends in ``/*`` (``/orders/*`` matches ``/orders`` and everything
-    below it). An empty ``methods`` or ``host`` matches any.
+    ``path`` is exact (``/orders``), a template whose ``{name}`` takes one whole segment (``/orders/{id}``), or either
+    with ``/*`` at its end: ``/orders/*`` matches ``/orders`` and everything below it. An empty ``methods`` or ``host``
+    matches any. ``rewrite`` is the whole path the upstream gets; it and ``redirect`` may use ``{name}`` and, for what
+    ``/*`` took, ``{rest}``. ``upstream`` is empty for a redirect, and the first share's where there is a ``split``.
     """
 
     name: str
@@ -100,117 +100,25 @@ class Route(msgspec.Struct, frozen=True):
     upstream: str
     methods: frozenset[str] = frozenset()
     host: str = ""
+    headers: tuple[FieldMatch, ...] = ()
+    query: tuple[FieldMatch, ...] = ()
     strip_prefix: str = ""
+    rewrite: str = ""
+    redirect: Redirect | None = None
+    split: Split | None = None
+    mirror: Mirror | None = None
+    retry: Retry | None = None
     auth: AuthMode = AuthMode.NONE
-    scopes: frozenset[str] = frozenset()
+    scopes: frozenset[str] = frozenset()  # all of them
+    roles: frozenset[str] = frozenset()  # any of them
+    allow: tuple[str, ...] = ()  # CIDR of clients; empty: everyone not denied
+    deny: tuple[str, ...] = ()
     limits: tuple[Limit, ...] = ()
+    quotas: tuple[Quota, ...] = ()
+    concurrency: tuple[ConcurrencyLimit, ...] = ()
     limit_unavailable: WhenUnavailable = WhenUnavailable.LOCAL
-
-
-class RequiredClaim(msgspec.Struct, frozen=True):
-    """A claim that must hold one of these texts, itself or in its list."""
-
-    name: str
-    one_of: tuple[str, ...]
-
-
-class JwtPolicy(msgspec.Struct, frozen=True):
-    """How one issuer's bearer tokens are verified.
-
-    ``secret_env`` names a variable; ``public_key`` is PEM or key set text (not secret); the key set of ``jwks_url``
-    stands in ``Snapshot.key_sets``. Names of claims may lead into nested objects: ``realm_access.roles``.
-    """
-
-    algorithms: tuple[str, ...] = ("HS256",)
-    secret_env: str = ""
-    public_key: str = ""
-    jwks_url: str = ""
-    issuer: str = ""
-    audience: tuple[str, ...] = ()  # any of them; empty: not asked for
-    token_type: str = ""  # the header's typ
-    claims: tuple[RequiredClaim, ...] = ()
-    leeway_s: float = 30.0
-    tenant: str = ""  # of every token of this issuer, whatever its claims say
-    tenant_claim: str = "tenant"
-    subject_prefix: str = ""  # keeps the subjects of two issuers apart
-    scopes_claims: tuple[str, ...] = ("scope", "scp")
-
-
-class ApiKey(msgspec.Struct, frozen=True):
-    """An API key as workers see it: SHA-256 digest of the whole key, never the key."""
-
-    digest: bytes
-    id: str  # public prefix, shown in lists and records
-    tenant: str
-    subject: str
-    scopes: frozenset[str] = frozenset()
-    expires_at: float | None = None  # seconds since the epoch
-
-
-class TenantPlan(msgspec.Struct, frozen=True):
-    """Limits a tenant bought; they apply on every authenticated route beside the route's own."""
-
-    name: str
-    limits: tuple[Limit, ...]
-
-
-class EdgePolicy(msgspec.Struct, frozen=True):
-    """Limits of size and trust that hold before any route is known."""
-
-    max_header_bytes: int = 16384
-    max_body_bytes: int = 100 * 1024 * 1024
-    trusted_proxies: tuple[str, ...] = ()  # CIDR
-    admin_prefixes: tuple[str, ...] = ()  # shared mode only: paths that belong to control
-    redis: bool = False  # whether buckets live in Redis; the URL itself comes from settings
-    limiter_budget_s: float = 0.025
-    spool_max_bytes: int = 1 << 30
-    server_timing: bool = False
-
-
-class DirectiveKind(StrEnum):
-    """What control can tell the edge to do."""
-
-    EJECT_TARGET = "eject_target"
-
-
-class Directive(msgspec.Struct, frozen=True):
-    """One order from control to the edge. It dies by itself at ``expires_at``.
-
-    For ``eject_target``, ``share`` is how much of the target's usual traffic still reaches it: 0 while it is out, a
-    small share while a half-open trial runs.
-    """
-
-    id: str
-    kind: DirectiveKind
-    upstream: str
-    target: str
-    share: float
-    issued_at: float
-    expires_at: float
-    fence: int  # the leader's fencing token; a lower one than already seen is refused
-    source: str  # "incident" or "health"
-    reason: str
-    action_id: str = ""
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    """Everything a worker needs to judge and forward a request, as one immutable value."""
-
-    revision: int
-    created_at: float
-    routes: tuple[Route, ...]
-    upstreams: tuple[Upstream, ...]
-    policy: EdgePolicy = EdgePolicy()
-    jwt: tuple[JwtPolicy, ...] = ()  # one per issuer; empty: no bearer tokens
-    key_sets: dict[str, str] = {}  # JSON Web Key Sets (public keys only) by the URL control fetched them from
-    plans: tuple[TenantPlan, ...] = ()
-    tenant_plans: dict[str, str] = {}
-    keys: tuple[ApiKey, ...] = ()
-    revoked: frozenset[str] = frozenset()  # key ids and token ids (jti)
-    directives: tuple[Directive, ...] = ()
-    fence: int = 0
-    open_incidents: dict[str, str] = {}  # route name → incident id, for problem documents
-
-    def upstream(self, name: str) -> Upstream | None:
-        """The upstream of that name, or None."""
-        return next((upstream for upstream in self.upstreams if upstream.name == name), None)
+    cors: Cors | None = None
+    request_headers: HeaderRules = NO_RULES
+    response_headers: HeaderRules = NO_RULES
+    max_body_bytes: int = 0  # 0: the policy's
+    compress: bool = False

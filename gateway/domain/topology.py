@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.domain.incident import Place
-    from gateway.domain.routing import Snapshot
+    from gateway.domain.snapshot import Snapshot
 
 
 class Topology(msgspec.Struct, frozen=True):

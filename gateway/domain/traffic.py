@@ -26,6 +26,7 @@ class ErrorKind(StrEnum):
     RATE_LIMITED = "rate_limited"
     LIMITER_UNAVAILABLE = "limiter_unavailable"
     OVERLOADED = "overloaded"
+    CIRCUIT_OPEN = "circuit_open"
     UPSTREAM_UNAVAILABLE = "upstream_unavailable"
     UPSTREAM_TIMEOUT = "upstream_timeout"
     UPSTREAM_PROTOCOL = "upstream_protocol"

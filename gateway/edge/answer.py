@@ -10,7 +10,8 @@ from gateway.edge.exchange import now_us
 
 if TYPE_CHECKING:
     from gateway.domain.forwarding import Headers
-    from gateway.domain.routing import Route, Upstream
+    from gateway.domain.routing import Route
+    from gateway.domain.upstreams import Upstream
     from gateway.edge.exchange import Exchange, Refusal
 
 # 204 and 304 have no body (RFC 9110 section 6.4.1). A 304 may announce the length that a 200 would have, but servers

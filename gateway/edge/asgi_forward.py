@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.domain.forwarding import Call, Forwarder, Headers, Outbound, UpstreamFailure
-    from gateway.domain.routing import Route, Upstream
+    from gateway.domain.routing import Route
+    from gateway.domain.upstreams import Upstream
     from gateway.edge.exchange import Exchange
     from gateway.edge.steps import Outcome
 

@@ -10,8 +10,8 @@ from collections import Counter
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from gateway.domain.access import AuthMode
 from gateway.domain.identity import Principal
-from gateway.domain.routing import AuthMode
 from gateway.domain.traffic import ErrorKind
 from gateway.edge.exchange import Refusal
 from gateway.edge.jwt_verifier import MAX_TOKEN_BYTES, JwtVerifier, UnknownKeyError
@@ -20,7 +20,7 @@ from gateway.errors import UnauthenticatedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.domain.routing import Snapshot
+    from gateway.domain.snapshot import Snapshot
     from gateway.edge.exchange import Exchange
 
 MAX_CACHED_TOKENS = 10_000

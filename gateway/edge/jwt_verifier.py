@@ -18,7 +18,7 @@ from gateway.jwk import SECRET_BYTES, from_file_text, from_secret, from_set
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from gateway.domain.routing import JwtPolicy
+    from gateway.domain.access import JwtPolicy
     from gateway.jwk import VerificationKey
 
 __all__ = ["MAX_TOKEN_BYTES", "JwtVerifier", "UnknownKeyError"]

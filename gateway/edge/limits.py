@@ -9,7 +9,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from gateway.domain.routing import Limit, Scope
+from gateway.domain.limits import Limit, Scope
 from gateway.edge.token_bucket import TICKS_PER_S, Bucket, bucket
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.domain.forwarding import Forwarder
-    from gateway.domain.routing import Upstream
+    from gateway.domain.upstreams import Upstream
     from gateway.edge.asgi_forward import Receive, Send
     from gateway.edge.steps import Outcome, Steps
 

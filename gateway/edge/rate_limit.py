@@ -12,7 +12,7 @@ from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING
 
 from gateway import resources
-from gateway.domain.routing import WhenUnavailable
+from gateway.domain.limits import WhenUnavailable
 from gateway.edge.limits import UNLIMITED, EncodedKeys, LimitKey, LimitSet, Verdict
 from gateway.edge.redis_breaker import RedisBreaker
 from gateway.edge.token_bucket import LocalBuckets
@@ -21,7 +21,7 @@ from gateway.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.domain.routing import EdgePolicy
+    from gateway.domain.snapshot import EdgePolicy
     from gateway.edge.exchange import Exchange
     from gateway.edge.redis_link import RedisLink
     from gateway.metrics import WorkerCounters

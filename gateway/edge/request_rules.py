@@ -13,7 +13,7 @@ from gateway.domain.traffic import ErrorKind
 from gateway.edge.exchange import Refusal
 
 if TYPE_CHECKING:
-    from gateway.domain.routing import EdgePolicy
+    from gateway.domain.snapshot import EdgePolicy
     from gateway.edge.exchange import Exchange
 
 MAX_HEADER_COUNT = 200  # browsers send about 20; 16 KiB would hold 4,000 tiny ones, each of which costs us time

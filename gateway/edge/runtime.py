@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.domain.identity import Principal
-    from gateway.domain.routing import Route, Snapshot
+    from gateway.domain.routing import Route
+    from gateway.domain.snapshot import Snapshot
 
 
 class Router(Protocol):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.domain.forwarding import Headers
-    from gateway.domain.routing import Snapshot
+    from gateway.domain.snapshot import Snapshot
     from gateway.edge.limits import Verdict
     from gateway.edge.rate_limit import RateLimiter
     from gateway.edge.record import RecordSink

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 
-from gateway.domain.routing import ApiKey
+from gateway.domain.access import ApiKey
 
 _ID_BYTES = 6  # 48 bits: unique among millions, short enough to read out
 _SECRET_BYTES = 32

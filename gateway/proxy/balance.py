@@ -14,12 +14,13 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from gateway.domain.routing import DirectiveKind
+from gateway.domain.snapshot import DirectiveKind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from gateway.domain.routing import Directive, Target
+    from gateway.domain.snapshot import Directive
+    from gateway.domain.upstreams import Target
 
 _NONE: frozenset[str] = frozenset()
 

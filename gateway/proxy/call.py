@@ -20,7 +20,7 @@ from gateway.proxy.headers import UnforwardableError, request_head
 
 if TYPE_CHECKING:
     from gateway.domain.forwarding import Outbound, Sink
-    from gateway.domain.routing import Target
+    from gateway.domain.upstreams import Target
     from gateway.proxy.connection import UpstreamConnection
     from gateway.proxy.pool import TargetPool
 

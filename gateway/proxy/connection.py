@@ -15,7 +15,7 @@ from gateway.proxy.answer import AnswerReader, Phase
 
 if TYPE_CHECKING:
     from gateway.domain.forwarding import Sink
-    from gateway.domain.routing import Timeouts
+    from gateway.domain.upstreams import Timeouts
 
 WRITE_HIGH_BYTES = 64 * 1024  # unsent request body at which the client is paused
 

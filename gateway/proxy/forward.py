@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.domain.forwarding import Outbound, Sink
-    from gateway.domain.routing import Directive, Target, Upstream
+    from gateway.domain.snapshot import Directive
     from gateway.domain.traffic import ErrorKind
+    from gateway.domain.upstreams import Target, Upstream
     from gateway.metrics import WorkerCounters
 
 # Failures of one target are logged at most this often; each one stands in its request's record anyway.

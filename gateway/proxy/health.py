@@ -19,7 +19,7 @@ from gateway.proxy.pool import UNIX
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from gateway.domain.routing import HealthCheck, Target, Upstream
+    from gateway.domain.upstreams import HealthCheck, Target, Upstream
 
 MAX_PROBES_AT_ONCE = 16
 MAX_TIMEOUT_S = 5.0  # of one probe; a shorter interval bounds it further, so that probes never pile up

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.proxy.connection import UpstreamConnection
 
 if TYPE_CHECKING:
-    from gateway.domain.routing import Target, Timeouts
+    from gateway.domain.upstreams import Target, Timeouts
     from gateway.metrics import WorkerCounters
     from gateway.proxy.deadlines import Sweep
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.domain.policy import RemediateSettings
-    from gateway.domain.routing import Snapshot
+    from gateway.domain.snapshot import Snapshot
     from gateway.remediate.situation import Assessment, Draft, Refusal, Situation
 
 

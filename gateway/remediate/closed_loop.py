@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.domain.incident import Incident
     from gateway.domain.plan import ActionKind
     from gateway.domain.policy import RemediateSettings
-    from gateway.domain.routing import Snapshot
+    from gateway.domain.snapshot import Snapshot
     from gateway.domain.window import Window
     from gateway.remediate.actions.executor import Executor
 

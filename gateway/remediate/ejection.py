@@ -9,13 +9,14 @@ import msgspec
 from gateway.domain.histogram import quantile
 from gateway.domain.incident import Signal
 from gateway.domain.plan import Risk, Sample, Watch
-from gateway.domain.routing import DirectiveKind, Snapshot, Target, Upstream
+from gateway.domain.snapshot import DirectiveKind, Snapshot
 from gateway.remediate.comparison import forwarded, lower, sample
 from gateway.remediate.situation import Assessment, Draft, Refusal, Situation
 from gateway.remediate.wording import counted, percent, span, what_is_bad
 
 if TYPE_CHECKING:
     from gateway.domain.policy import RemediateSettings
+    from gateway.domain.upstreams import Target, Upstream
 
 # How far back the target is compared with its siblings: no more than a minute, so that a fault that has passed is not
 # acted on; no less than one cell, so that a fault of a second has something to stand beside.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.domain.diagnosis import Diagnosis, Hypothesis
     from gateway.domain.incident import Incident, Place
     from gateway.domain.policy import RemediateSettings
-    from gateway.domain.routing import Snapshot
+    from gateway.domain.snapshot import Snapshot
     from gateway.domain.window import Window
 
 # A hypothesis with less than half of the leader's score is a remark, not a reason to touch traffic.

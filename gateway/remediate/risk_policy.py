@@ -10,7 +10,7 @@ from gateway.remediate.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
     from gateway.domain.policy import RemediateSettings
-    from gateway.domain.routing import Snapshot
+    from gateway.domain.snapshot import Snapshot
     from gateway.remediate.situation import Assessment
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gateway.domain.diagnosis import Hypothesis
     from gateway.domain.incident import Incident
     from gateway.domain.policy import RemediateSettings
-    from gateway.domain.routing import Snapshot
+    from gateway.domain.snapshot import Snapshot
     from gateway.domain.window import Window
 
 

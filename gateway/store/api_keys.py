@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import or_, select, update
 
-from gateway.domain.routing import ApiKey
+from gateway.domain.access import ApiKey
 from gateway.errors import NotFoundError
 from gateway.store import cursors
 from gateway.store.tables import api_keys

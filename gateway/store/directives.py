@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from sqlalchemy import delete, select, update
 
-from gateway.domain.routing import Directive
+from gateway.domain.snapshot import Directive
 from gateway.store.tables import directives
 
 if TYPE_CHECKING:

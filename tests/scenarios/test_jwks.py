@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import jwt
 
-from gateway.domain.routing import JwtPolicy
+from gateway.domain.access import JwtPolicy
 from gateway.edge.jwt_verifier import JwtVerifier
 from tests import running
 from tests.tokens import jwk, key_set, private_key, segment, signed

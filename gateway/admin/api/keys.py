@@ -14,9 +14,9 @@ from gateway.errors import InvalidInputError, NotFoundError
 from gateway.identity import api_keys
 
 if TYPE_CHECKING:
+    from gateway.domain.access import ApiKey
     from gateway.domain.identity import Actor
     from gateway.domain.paging import Page
-    from gateway.domain.routing import ApiKey
 
 # They become values of forwarded headers and of metrics labels, so only plain characters.
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:@/-]+$")]

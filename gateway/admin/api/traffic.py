@@ -11,16 +11,19 @@ from gateway.admin.api import numbers
 from gateway.admin.api.endpoint import Api, Call, Endpoint, Handler, actor_of
 from gateway.admin.api.numbers import Limited, Numbers, Point
 from gateway.admin.api.shapes import IncidentRow, Listing, Time, seconds_of, shown, time_of
+from gateway.domain.access import AuthMode
 from gateway.domain.identity import Role
-from gateway.domain.routing import AuthMode, DirectiveKind, HealthCheck, Limit, Timeouts, WhenUnavailable
+from gateway.domain.limits import Limit, WhenUnavailable
+from gateway.domain.snapshot import DirectiveKind
 from gateway.domain.traffic import Tally
+from gateway.domain.upstreams import HealthCheck, Timeouts
 from gateway.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from gateway.domain.identity import Actor
     from gateway.domain.incident import Incident
     from gateway.domain.paging import Page
-    from gateway.domain.routing import Upstream
+    from gateway.domain.upstreams import Upstream
     from gateway.domain.window import Where
 
 LONGEST_SPAN_S = 2 * 86400  # every bucket row of the span is read into memory

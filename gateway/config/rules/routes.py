@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from gateway.config.notation import did_you_mean, host_name, listed
 from gateway.config.rules.upstreams import known_upstreams
-from gateway.domain.routing import AuthMode, Scope
+from gateway.domain.access import AuthMode
+from gateway.domain.limits import Scope
 
 if TYPE_CHECKING:
     from gateway.config.document import RouteEntry

@@ -8,7 +8,7 @@ import msgspec
 
 from gateway import logs
 from gateway.domain.plan import ActionState
-from gateway.domain.routing import Directive, DirectiveKind
+from gateway.domain.snapshot import Directive, DirectiveKind
 
 if TYPE_CHECKING:
     from gateway.domain.plan import Action

@@ -12,7 +12,8 @@ from gateway.config import snapshot_file
 from gateway.config.checking import load
 from gateway.config.publisher import Publisher
 from gateway.config.snapshot_file import SnapshotWatcher
-from gateway.domain.routing import ApiKey, Directive, DirectiveKind
+from gateway.domain.access import ApiKey
+from gateway.domain.snapshot import Directive, DirectiveKind
 from gateway.errors import ConflictError, CorruptSnapshotError, InvalidInputError, SnapshotWriteError
 from gateway.settings import Settings
 

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 import pytest
 
 from gateway.domain.forwarding import UpstreamFailure
-from gateway.domain.routing import EdgePolicy, Target, Upstream
+from gateway.domain.snapshot import EdgePolicy
 from gateway.domain.traffic import ErrorKind, RequestRecord
+from gateway.domain.upstreams import Target, Upstream
 from gateway.edge import asgi_forward
 from tests.integration.edge.edge_world import FakeForwarder, Wire, get, wait_for
 from tests.unit.edge.edge_values import PER_CLIENT, Rows, route, snapshot, steps

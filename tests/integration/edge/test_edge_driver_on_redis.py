@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from gateway.domain.routing import EdgePolicy, Limit, Scope, WhenUnavailable
+from gateway.domain.limits import Limit, Scope, WhenUnavailable
+from gateway.domain.snapshot import EdgePolicy
 from gateway.domain.traffic import RequestRecord
 from gateway.edge.rate_limit import RateLimiter, script
 from gateway.edge.redis_link import RedisLink

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Route as Path
 
-from gateway.domain.routing import EdgePolicy
+from gateway.domain.snapshot import EdgePolicy
 from gateway.domain.traffic import RequestRecord
 from gateway.edge.middleware import EdgeApp, SentinelMiddleware
 from tests.integration.edge.edge_world import FakeForwarder, Wire, get, serving, wait_for

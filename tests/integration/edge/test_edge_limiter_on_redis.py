@@ -12,7 +12,7 @@ import pytest
 import redis
 import uvloop
 
-from gateway.domain.routing import Limit, Scope, WhenUnavailable
+from gateway.domain.limits import Limit, Scope, WhenUnavailable
 from gateway.edge.limits import LimitSet
 from gateway.edge.rate_limit import RateLimiter, script
 from gateway.edge.redis_link import RedisLink

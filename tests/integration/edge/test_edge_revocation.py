@@ -10,7 +10,7 @@ import pytest
 from gateway.config.checking import load
 from gateway.config.publisher import Publisher
 from gateway.config.snapshot_file import SnapshotWatcher
-from gateway.domain.routing import AuthMode
+from gateway.domain.access import AuthMode
 from gateway.settings import Settings
 from tests.tokens import signed
 from tests.unit.edge.edge_values import SECRET, exchange, secret, steps

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from gateway.domain.forwarding import Headers, Outbound, UpstreamFailure
-from gateway.domain.routing import Route, Target, Timeouts, Upstream
+from gateway.domain.routing import Route
+from gateway.domain.upstreams import Target, Timeouts, Upstream
 from gateway.metrics import WorkerCounters
 from gateway.proxy.forward import UpstreamForwarder
 

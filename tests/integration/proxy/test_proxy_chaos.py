@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.domain.routing import Timeouts
+from gateway.domain.upstreams import Timeouts
 from tests.integration.proxy.scripted_origin import Peer, proxied
 
 pytestmark = pytest.mark.anyio

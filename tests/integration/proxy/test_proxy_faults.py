@@ -7,7 +7,8 @@ import socket
 
 import pytest
 
-from gateway.domain.routing import Directive, DirectiveKind, Target, Timeouts, Upstream
+from gateway.domain.snapshot import Directive, DirectiveKind
+from gateway.domain.upstreams import Target, Timeouts, Upstream
 from gateway.errors import ConfigError
 from tests.integration.proxy.scripted_origin import (
     QUICK,

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.domain.routing import HealthCheck, Target, Upstream
+from gateway.domain.upstreams import HealthCheck, Target, Upstream
 from gateway.proxy.health import Prober, TargetHealth
 from tests.integration.proxy.scripted_origin import Origin, Peer, answering, ok
 from tests.servers import free_port

@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 import pytest
 
-from gateway.domain.routing import Directive, DirectiveKind
+from gateway.domain.snapshot import Directive, DirectiveKind
 from gateway.errors import ConflictError, NotFoundError
 from gateway.store.directives import Directives
 from gateway.store.leases import Leases

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
+from gateway.domain.access import ApiKey
 from gateway.domain.audit import AuditEntry
 from gateway.domain.identity import Role, Session, Tenant, User
-from gateway.domain.routing import ApiKey
 from gateway.errors import ConflictError, NotFoundError
 from gateway.store.api_keys import ApiKeys
 from gateway.store.audit import Audit

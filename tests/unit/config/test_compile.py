@@ -7,22 +7,13 @@ from gateway.config.checking import check_text, effective_routes, load
 from gateway.config.difference import needs_restart, summary, unified
 from gateway.config.document import Document
 from gateway.config.starter import init_text, quick_start
+from gateway.domain.access import AuthMode, JwtPolicy
 from gateway.domain.incident import Severity
+from gateway.domain.limits import Limit, Scope, TenantPlan, WhenUnavailable
 from gateway.domain.policy import DetectSettings, DiagnoseSettings, NotifyChannel, RemediateSettings
-from gateway.domain.routing import (
-    AuthMode,
-    EdgePolicy,
-    HealthCheck,
-    JwtPolicy,
-    Limit,
-    Route,
-    Scope,
-    Target,
-    TenantPlan,
-    Timeouts,
-    Upstream,
-    WhenUnavailable,
-)
+from gateway.domain.routing import Route
+from gateway.domain.snapshot import EdgePolicy
+from gateway.domain.upstreams import HealthCheck, Target, Timeouts, Upstream
 from gateway.errors import ConfigError
 from gateway.settings import Settings
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gateway.config import notation
 from gateway.config.notation import Address, LimitRule, NotationError
-from gateway.domain.routing import Scope
+from gateway.domain.limits import Scope
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from itertools import pairwise
 import pytest
 
 from gateway.control.key_sets import REFRESH_S, UNKNOWN_S, KeySets
-from gateway.domain.routing import JwtPolicy, Snapshot
+from gateway.domain.access import JwtPolicy
+from gateway.domain.snapshot import Snapshot
 from gateway.errors import KeySetError
 from tests.tokens import jwk, key_set, private_key
 

@@ -17,10 +17,12 @@ from gateway.admin.dashboard.views.live import event, matches
 from gateway.admin.dashboard.views.requests import address, asked_filter
 from gateway.admin.dashboard.views.sign_in import safe_next
 from gateway.admin.dashboard.wording import NARROW
+from gateway.domain.access import AuthMode
 from gateway.domain.incident import Place
+from gateway.domain.limits import Limit, Scope
 from gateway.domain.paging import RequestFilter
 from gateway.domain.plan import ActionState
-from gateway.domain.routing import AuthMode, Limit, Route, Scope
+from gateway.domain.routing import Route
 from gateway.domain.traffic import ErrorKind, SeriesKey, Tally
 from gateway.domain.window import Window
 from gateway.errors import InvalidInputError

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.domain.routing import AuthMode, Limit, Route, Scope, Snapshot, Target, Upstream
+from gateway.domain.access import AuthMode
+from gateway.domain.limits import Limit, Scope
+from gateway.domain.routing import Route
+from gateway.domain.snapshot import Snapshot
+from gateway.domain.upstreams import Target, Upstream
 from gateway.edge.exchange import Exchange
 from gateway.edge.rate_limit import RateLimiter
 from gateway.edge.steps import Steps

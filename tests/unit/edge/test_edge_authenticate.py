@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from gateway.domain.routing import ApiKey, AuthMode, JwtPolicy
+from gateway.domain.access import ApiKey, AuthMode, JwtPolicy
 from gateway.edge.authenticate import Authenticator, TokenCache
 from gateway.errors import ConfigError
 from tests.unit.edge.edge_values import SECRET, exchange, secret, snapshot

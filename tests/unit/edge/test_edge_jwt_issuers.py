@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.routing import AuthMode, JwtPolicy, RequiredClaim
+from gateway.domain.access import AuthMode, JwtPolicy, RequiredClaim
 from gateway.edge.authenticate import Authenticator
 from gateway.edge.jwt_verifier import JwtVerifier, UnknownKeyError
 from gateway.errors import ConfigError, UnauthenticatedError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.domain.routing import EdgePolicy
+from gateway.domain.snapshot import EdgePolicy
 from gateway.domain.traffic import ErrorKind
 from gateway.edge import request_rules
 from gateway.edge.request_rules import judge

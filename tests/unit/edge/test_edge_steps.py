@@ -6,8 +6,10 @@ import json
 
 import pytest
 
+from gateway.domain.access import AuthMode, JwtPolicy
 from gateway.domain.identity import Principal
-from gateway.domain.routing import AuthMode, EdgePolicy, JwtPolicy, TenantPlan
+from gateway.domain.limits import TenantPlan
+from gateway.domain.snapshot import EdgePolicy
 from gateway.domain.traffic import RECORD_FIELDS, RequestRecord
 from gateway.edge import answer
 from gateway.edge.authorize import authorize

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.identity import ANONYMOUS, Principal
-from gateway.domain.routing import Limit, Scope
+from gateway.domain.limits import Limit, Scope
 from gateway.edge.limits import EncodedKeys, LimitSet, Verdict
 from gateway.edge.token_bucket import MAX_CAPACITY, TICKS_PER_S, LocalBuckets, bucket, charge
 from tests.unit.edge.edge_values import PER_CLIENT, exchange, route

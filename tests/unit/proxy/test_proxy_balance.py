@@ -8,7 +8,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.routing import Directive, DirectiveKind, Target
+from gateway.domain.snapshot import Directive, DirectiveKind
+from gateway.domain.upstreams import Target
 from gateway.proxy.balance import Orders, Rotation, ejections_of
 
 

@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from gateway.domain.forwarding import Outbound
-from gateway.domain.routing import Route, Target, Upstream
+from gateway.domain.routing import Route
 from gateway.domain.traffic import ErrorKind
+from gateway.domain.upstreams import Target, Upstream
 from gateway.proxy.call import UpstreamCall
 from gateway.proxy.deadlines import Sweep
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.domain.forwarding import Headers, Outbound
 from gateway.domain.identity import Principal
-from gateway.domain.routing import Route, Upstream
+from gateway.domain.routing import Route
+from gateway.domain.upstreams import Upstream
 from gateway.proxy import headers as headers_module
 from gateway.proxy.headers import BadAnswerError, UnforwardableError, answer_head, forwarded_path, request_head
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.domain.incident import Signal
 from gateway.domain.plan import ActionState, Mode, Outcome, Risk
 from gateway.domain.policy import RemediateSettings
-from gateway.domain.routing import Directive, DirectiveKind
+from gateway.domain.snapshot import Directive, DirectiveKind
 from gateway.remediate import risk_policy
 from gateway.remediate.catalogue import CATALOGUE
 from gateway.remediate.planner import candidates, chosen

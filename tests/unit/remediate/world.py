@@ -11,8 +11,10 @@ from gateway.domain.histogram import bin_of
 from gateway.domain.incident import Incident, IncidentState, Place, Severity, Signal
 from gateway.domain.plan import ActionKind
 from gateway.domain.policy import RemediateSettings
-from gateway.domain.routing import Directive, Route, Snapshot, Target, Upstream
+from gateway.domain.routing import Route
+from gateway.domain.snapshot import Directive, Snapshot
 from gateway.domain.traffic import SeriesKey, Tally
+from gateway.domain.upstreams import Target, Upstream
 from gateway.domain.window import Window
 from gateway.errors import ConflictError
 from gateway.remediate.actions.edge import EjectTarget

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.domain.audit import ConfigRevision
-    from gateway.domain.routing import Directive
+    from gateway.domain.snapshot import Directive
 
 
 class ChangeLine(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from gateway.domain.window import FINE_S
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from gateway.domain.routing import Snapshot
+    from gateway.domain.snapshot import Snapshot
     from gateway.domain.window import Where, Window
 
 MINUTE_S = 60

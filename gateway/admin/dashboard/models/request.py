@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from gateway.admin.dashboard import wording
-from gateway.domain.routing import AuthMode
+from gateway.domain.access import AuthMode
 
 if TYPE_CHECKING:
     from gateway.domain.routing import Route

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.admin.dashboard import wording
-from gateway.domain.routing import AuthMode
+from gateway.domain.access import AuthMode
 
 if TYPE_CHECKING:
-    from gateway.domain.routing import Limit, Route, Snapshot
+    from gateway.domain.limits import Limit
+    from gateway.domain.routing import Route
+    from gateway.domain.snapshot import Snapshot
 
 _PERIODS = {1: "s", 60: "min", 3600: "h", 86_400: "day"}
 _PROOF = {
