@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from time import time
 from typing import TYPE_CHECKING
 
 from gateway.domain.forwarding import Outbound
 from gateway.edge import problem
-from gateway.edge.exchange import now_us
+from gateway.edge.exchange import Reply, now_us
 
 if TYPE_CHECKING:
     from gateway.domain.forwarding import Headers
@@ -40,12 +41,22 @@ def relayed(exchange: Exchange, status: int, headers: Headers) -> Headers:
     return kept + own_fields(exchange)
 
 
-def refusal(exchange: Exchange, why: Refusal) -> tuple[Headers, bytes]:
-    """Header fields and body of the gateway's own answer; notes status and kind on the exchange."""
-    exchange.status = why.status
-    exchange.error = why.kind
-    body = problem.body(why, exchange)
-    return problem.headers(why, len(body)) + own_fields(exchange), body
+def own(exchange: Exchange, what: Refusal | Reply) -> tuple[int, Headers, bytes]:
+    """Status, header fields and body of the gateway's own answer as they are sent; notes the outcome on the exchange.
+
+    A HEAD request gets the fields alone. A refusal's ``close`` stands among the fields as ``connection: close``.
+    """
+    exchange.status = what.status
+    if isinstance(what, Reply):
+        body = what.body
+        fields = _reply_fields(what)
+    else:
+        exchange.error = what.kind
+        body = problem.body(what, exchange)
+        fields = problem.headers(what, len(body))
+    if exchange.method == b"HEAD":
+        body = b""
+    return what.status, fields + own_fields(exchange), body
 
 
 def outbound(exchange: Exchange, route: Route, upstream: Upstream) -> Outbound:
@@ -66,6 +77,13 @@ def outbound(exchange: Exchange, route: Route, upstream: Upstream) -> Outbound:
         traceparent=exchange.traceparent,
         trusted_peer=exchange.trusted_peer,
     )
+
+
+def _reply_fields(reply: Reply) -> Headers:
+    fields: Headers = [(b"date", problem.http_date(time())), *reply.headers]
+    if reply.status not in BODILESS:
+        fields.append((b"content-length", b"%d" % len(reply.body)))
+    return fields
 
 
 def _server_timing(exchange: Exchange) -> bytes:

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from gateway.domain.forwarding import Call, Forwarder, Headers, Outbound, UpstreamFailure
     from gateway.domain.routing import Route
     from gateway.domain.upstreams import Upstream
-    from gateway.edge.exchange import Exchange
-    from gateway.edge.steps import Outcome
+    from gateway.edge.exchange import Exchange, Outcome, Reply
 
     Receive = Callable[[], Awaitable[Any]]
     Send = Callable[[Any], Awaitable[None]]
@@ -51,9 +50,9 @@ class AsgiForward:
         "_gone",
         "_head",
         "_loop",
+        "_own",
         "_reading_paused",
         "_receive",
-        "_refusal",
         "_upload_resumed",
         "_uploaded",
         "_waiter",
@@ -70,7 +69,7 @@ class AsgiForward:
         self._ended = False
         self._failure: UpstreamFailure | None = None
         self._crash: Exception | None = None  # what went wrong in a callback, for the request's own task to raise
-        self._refusal: Refusal | None = None  # the body turned out too large, or the limiter refused late
+        self._own: Refusal | Reply | None = None  # the body turned out too large, or the verdict came late
         self._gone = False
         self._done = False
         self._uploaded = exchange.content_length == 0
@@ -134,7 +133,7 @@ class AsgiForward:
         """Forward and answer; the exchange knows afterwards how it ended. Returning early makes the server abort."""
         try:
             chunk = await self._first_chunk()
-            if not self._gone and self._refusal is None:
+            if not self._gone and self._own is None:
                 self._start(forwarder, outbound, chunk)
             await self._deliver(send)
         finally:
@@ -152,7 +151,7 @@ class AsgiForward:
         if self._done:
             return
         if outcome is not None:
-            self._refusal = outcome
+            self._own = outcome
             self._wake()
             return
         try:
@@ -197,7 +196,7 @@ class AsgiForward:
             async with asyncio.timeout(BODY_IDLE_S):
                 message = await self._receive()
         except TimeoutError:
-            self._refusal = Refusal(408, ErrorKind.BAD_REQUEST, "The request body stopped coming.", close=True)
+            self._own = Refusal(408, ErrorKind.BAD_REQUEST, "The request body stopped coming.", close=True)
             return b""
         return self._take(message)
 
@@ -209,9 +208,9 @@ class AsgiForward:
         chunk: bytes = message.get("body", b"")
         exchange = self._exchange
         exchange.bytes_in += len(chunk)
-        limit = exchange.runtime.policy.max_body_bytes
+        limit = exchange.max_body_bytes
         if exchange.bytes_in > limit:
-            self._refusal = request_rules.body_too_large(limit)
+            self._own = request_rules.body_too_large(limit)
             return b""
         self._uploaded = not message.get("more_body", False)
         return chunk
@@ -219,7 +218,7 @@ class AsgiForward:
     async def _read_client(self) -> None:
         """Pass on the rest of the body, then wait for the client's leaving."""
         call = self._call
-        while call is not None and not self._gone and self._refusal is None:
+        while call is not None and not self._gone and self._own is None:
             if self._upload_resumed is not None:
                 await self._upload_resumed
             if self._uploaded:
@@ -237,13 +236,14 @@ class AsgiForward:
             raise self._crash
         if self._gone:
             self._leave()
-        elif self._refusal is not None:
-            await self._refuse(self._refusal, send)
+        elif self._own is not None:
+            await send_own(self._exchange, self._own, send)
         elif self._head is not None:
             await self._relay(*self._head, send)
         elif self._failure is not None:
             failure = self._failure
-            await self._refuse(Refusal(failure.status, ErrorKind(failure.kind), failure.detail), send)
+            why = Refusal(failure.status, ErrorKind(failure.kind), failure.detail)
+            await send_own(self._exchange, why, send)
 
     async def _relay(self, status: int, headers: Headers, send: Send) -> None:
         exchange = self._exchange
@@ -262,8 +262,8 @@ class AsgiForward:
                 await send({"type": "http.response.body", "body": self._drain(), "more_body": not ended})
                 if ended:
                     return
-            elif self._refusal is not None:
-                exchange.error = self._refusal.kind
+            elif self._own is not None:
+                exchange.error = self._own.kind if isinstance(self._own, Refusal) else exchange.error
                 return
             elif self._failure is not None:
                 exchange.error = self._failure.kind
@@ -282,15 +282,12 @@ class AsgiForward:
             self._call.resume_reading()
         return data
 
-    async def _refuse(self, why: Refusal, send: Send) -> None:
-        await send_refusal(self._exchange, why, send)
-
     def _leave(self) -> None:
         self._exchange.status = CLIENT_GONE_STATUS
         self._exchange.error = ErrorKind.CLIENT_GONE
 
     def _is_over(self) -> bool:
-        return self._failure is not None or self._gone or self._refusal is not None or self._crash is not None
+        return self._failure is not None or self._gone or self._own is not None or self._crash is not None
 
     def _wake(self) -> None:
         waiter = self._waiter
@@ -311,12 +308,10 @@ class AsgiForward:
             call.cancel()
 
 
-async def send_refusal(exchange: Exchange, why: Refusal, send: Send) -> None:
-    """Answer with a problem document; HEAD gets its header fields only."""
-    headers, body = answer.refusal(exchange, why)
-    if exchange.method == b"HEAD":
-        body = b""
+async def send_own(exchange: Exchange, what: Refusal | Reply, send: Send) -> None:
+    """Send an answer of the gateway's own."""
+    status, headers, body = answer.own(exchange, what)
     exchange.first_byte_at = exchange.first_byte_at or (now_us() if exchange.connected_at else 0)
-    await send({"type": "http.response.start", "status": why.status, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
     exchange.bytes_out = len(body)

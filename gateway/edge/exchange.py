@@ -7,7 +7,7 @@ nor sockets, so both drivers build the same thing.
 from __future__ import annotations
 
 from time import monotonic_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -35,6 +35,30 @@ class Refusal(msgspec.Struct, frozen=True):
     close: bool = False
 
 
+class Reply(msgspec.Struct, frozen=True):
+    """An answer of the gateway's own that is no error: a redirect, a CORS preflight.
+
+    Its fields are written by us; Content-Length, Date and what stands on every answer are added when it is sent.
+    """
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    body: bytes = b""
+
+
+Outcome = Refusal | Reply | None  # None: the request may go on
+
+
+class Encoder(Protocol):
+    """A content coding on its way: what goes in is the upstream's body, what comes out is the client's."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Encode a chunk; empty while the coding holds on to it."""
+
+    def end(self) -> bytes:
+        """What is left when the body is whole."""
+
+
 def now_us() -> int:
     """Monotonic microseconds. Integers, so that the parts of the latency ledger add up to the whole exactly."""
     return monotonic_ns() // 1000
@@ -48,9 +72,11 @@ class Exchange:
         "auth_at",
         "bytes_in",
         "bytes_out",
+        "certificate",
         "client",
         "connected_at",
         "content_length",
+        "encoder",
         "ended_at",
         "error",
         "facts",
@@ -59,6 +85,7 @@ class Exchange:
         "host",
         "limit_at",
         "limits",
+        "max_body_bytes",
         "method",
         "parent_id",
         "path",
@@ -98,6 +125,7 @@ class Exchange:
         version: str = "1.1",
         started_at: int = 0,
         target_form: bytes | None = None,
+        certificate: bytes = b"",
     ) -> None:
         self.method = method
         self.path = path
@@ -108,6 +136,7 @@ class Exchange:
         self.scheme = scheme
         self.version = version
         self.target_form = target_form  # the request target as it stood in the request line, where the driver has it
+        self.certificate = certificate  # DER of the client's, verified by the server; empty when it showed none
         # Facts the rules find in the headers.
         self.facts: dict[bytes, bytes] = {}
         self.host = ""
@@ -124,7 +153,9 @@ class Exchange:
         self.principal: Principal = ANONYMOUS
         self.limits: LimitSet | None = None
         self.verdict: Verdict | None = None
-        self.upstream = ""
+        self.upstream = ""  # the name drivers look the Upstream up by
+        self.max_body_bytes = runtime.max_body_bytes
+        self.encoder: Encoder | None = None  # set with the answer's head; its body goes through it
         self.target = ""
         self.attempts = 0
         self.status = 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.domain.traffic import ErrorKind
 from gateway.edge import answer, request_rules
-from gateway.edge.asgi_forward import CLIENT_GONE_STATUS, send_refusal
+from gateway.edge.asgi_forward import CLIENT_GONE_STATUS, send_own
 from gateway.edge.exchange import now_us
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class GuardedApp:
                 exchange.error = exchange.error or ErrorKind.INTERNAL
                 raise
         if self._refusal is not None and not self._started:
-            await send_refusal(exchange, self._refusal, self._send)
+            await send_own(exchange, self._refusal, self._send)
         elif not self._ended and not exchange.error:  # what the server answers to an app that answers nothing
             exchange.status = exchange.status or 500
             exchange.error = ErrorKind.INTERNAL
@@ -73,7 +73,7 @@ class GuardedApp:
                 exchange.error = ErrorKind.CLIENT_GONE
             return message
         exchange.bytes_in += len(message.get("body", b""))
-        limit = exchange.runtime.policy.max_body_bytes
+        limit = exchange.max_body_bytes
         if exchange.bytes_in > limit:
             self._refusal = request_rules.body_too_large(limit)
             raise BodyTooLargeError

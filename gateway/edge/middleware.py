@@ -13,7 +13,7 @@ from urllib.parse import quote
 from gateway import logs
 from gateway.domain.traffic import ErrorKind
 from gateway.edge import answer
-from gateway.edge.asgi_forward import AsgiForward, send_refusal
+from gateway.edge.asgi_forward import AsgiForward, send_own
 from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.guard import GuardedApp
 from gateway.edge.steps import Waiting
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from gateway.domain.forwarding import Forwarder
     from gateway.domain.upstreams import Upstream
     from gateway.edge.asgi_forward import Receive, Send
-    from gateway.edge.steps import Outcome, Steps
+    from gateway.edge.exchange import Outcome
+    from gateway.edge.steps import Steps
 
 SWEEP_S = 0.25  # how often exchanges under way begin to be watched for their client's leaving
 
@@ -100,7 +101,7 @@ class _Driver:
                     return
                 outcome = await verdict.wait()
             if outcome is not None:
-                await send_refusal(exchange, outcome, send)
+                await send_own(exchange, outcome, send)
             else:
                 await self._carry(exchange, scope, receive, send, app)
         except asyncio.CancelledError:  # the server is stopping and has waited as long as it was told to
@@ -112,14 +113,14 @@ class _Driver:
             exchange.error = exchange.error or ErrorKind.INTERNAL
             if exchange.status:  # an answer has begun: only the server can abort it now
                 raise
-            await send_refusal(exchange, Refusal(500, ErrorKind.INTERNAL, "The gateway failed.", close=True), send)
+            await send_own(exchange, Refusal(500, ErrorKind.INTERNAL, "The gateway failed.", close=True), send)
         finally:
             self._steps.finish(exchange)
 
     async def _ask_control(self, exchange: Exchange, control: Upstream, receive: Receive, send: Send) -> None:
         refusal = self._steps.admit_admin(exchange)
         if refusal is not None:
-            await send_refusal(exchange, refusal, send)
+            await send_own(exchange, refusal, send)
         else:
             await self._forward(exchange, control, receive, send)
 
@@ -131,13 +132,13 @@ class _Driver:
             await self._forward(exchange, upstream, receive, send)
         else:
             why = Refusal(503, ErrorKind.UPSTREAM_UNAVAILABLE, "Nothing is set up to answer this route.")
-            await send_refusal(exchange, why, send)
+            await send_own(exchange, why, send)
 
     def _upstream_of(self, exchange: Exchange) -> Upstream | None:
-        """The upstream of the exchange's route, if there is one and something to reach it by."""
+        """The upstream that was chosen for the exchange, if there is one and something to reach it by."""
         if exchange.route is None or self._forwarder is None:
             return None
-        return exchange.runtime.upstreams.get(exchange.route.upstream)
+        return exchange.runtime.upstreams.get(exchange.upstream)
 
     async def _forward(
         self, exchange: Exchange, upstream: Upstream, receive: Receive, send: Send, verdict: _Verdict | None = None

@@ -53,7 +53,7 @@ def judge(exchange: Exchange, policy: EdgePolicy) -> Refusal | None:
         _judge_headers(exchange, policy.max_header_bytes)
         or _judge_target(exchange)
         or _judge_host(exchange)
-        or (_judge_framing(exchange, policy.max_body_bytes) if not _FRAMING.isdisjoint(exchange.facts) else None)
+        or (_judge_framing(exchange, exchange.max_body_bytes) if not _FRAMING.isdisjoint(exchange.facts) else None)
         or (_judge_upgrade(exchange) if b"upgrade" in exchange.facts else None)
     )
 

@@ -49,6 +49,8 @@ class Runtime:
         self.snapshot = snapshot
         self.policy = snapshot.policy
         self.router = router
+        # What the longest body of any route may have, until the request's own is known.
+        self.max_body_bytes = max([self.policy.max_body_bytes, *(route.max_body_bytes for route in snapshot.routes)])
         self.authenticator: Authenticator = Authenticator(
             snapshot, secret, previous.authenticator if previous else None
         )

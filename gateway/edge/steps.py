@@ -14,7 +14,7 @@ from gateway.domain.routing import Route
 from gateway.domain.traffic import ErrorKind
 from gateway.edge import answer, record, request_rules
 from gateway.edge.authorize import authorize
-from gateway.edge.exchange import Exchange, Refusal, now_us
+from gateway.edge.exchange import Exchange, Outcome, Refusal, now_us
 from gateway.edge.identifiers import Identifiers
 from gateway.edge.runtime import Runtime
 
@@ -40,7 +40,6 @@ class Waiting(Enum):
     LIMITER = "limiter"
 
 
-Outcome = Refusal | None
 Admission = Outcome | Literal[Waiting.LIMITER]
 
 
@@ -102,7 +101,7 @@ class Steps:
         self.swap(self.compile(snapshot))
 
     def admit(self, exchange: Exchange, then: Callable[[Outcome], None]) -> Admission:
-        """None when the request may go on, a Refusal when not, or WAITING and ``then`` gets one of the two later."""
+        """None when the request may go on, an answer of our own when not, or WAITING and ``then`` gets it later."""
         runtime = exchange.runtime
         refusal = (
             self._read(exchange, runtime)
@@ -135,7 +134,7 @@ class Steps:
             method=b"", path=b"", query=b"", headers=[], runtime=self.runtime, peer=peer, started_at=started_at
         )
         self._identifiers.assign(exchange)
-        headers, body = answer.refusal(exchange, why)
+        _, headers, body = answer.own(exchange, why)
         exchange.bytes_out = len(body)
         if is_new:
             self.finish(exchange)
@@ -187,6 +186,9 @@ def _find_route(exchange: Exchange, runtime: Runtime) -> Refusal | None:
     exchange.route = router.match(exchange.method.decode("ascii"), exchange.host, exchange.path)
     if exchange.route is not None:
         exchange.upstream = exchange.route.upstream
+        exchange.max_body_bytes = exchange.route.max_body_bytes or runtime.policy.max_body_bytes
+        if exchange.content_length > exchange.max_body_bytes:
+            return request_rules.body_too_large(exchange.max_body_bytes)
         return None
     allowed = router.allowed_methods(exchange.host, exchange.path)
     if allowed:

@@ -8,7 +8,7 @@ from gateway.domain.snapshot import EdgePolicy
 from gateway.domain.traffic import ErrorKind
 from gateway.edge import request_rules
 from gateway.edge.request_rules import judge
-from tests.unit.edge.edge_values import exchange
+from tests.unit.edge.edge_values import exchange, snapshot, steps
 
 POLICY = EdgePolicy(max_header_bytes=2000, max_body_bytes=100)
 
@@ -115,7 +115,8 @@ def test_the_announced_body_length_is_read():
 
 
 def test_an_announced_body_over_the_limit_is_413():
-    refusal = judge(exchange(extra=[(b"content-length", b"101")]), POLICY)
+    wired = steps(snapshot(policy=POLICY))
+    refusal = judge(exchange(wired, extra=[(b"content-length", b"101")]), POLICY)
     assert refusal is not None
     assert (refusal.status, refusal.kind) == (413, ErrorKind.BODY_TOO_LARGE)
 

@@ -119,7 +119,7 @@ def test_a_problem_document_names_the_incident_and_repeats_nothing_of_the_caller
     hostile = b"/orders/<script>"
     wired = steps(snapshot(route(auth=AuthMode.KEY), open_incidents={"orders": "inc-7"}))
     made = exchange(wired, path=hostile, extra=[(b"x-request-id", b'"><b>')])
-    headers, body = answer.refusal(made, admit(wired, made))
+    _, headers, body = answer.own(made, admit(wired, made))
     document = json.loads(body)
     assert document.pop("request_id") == '"><b>'
     assert document == {
