@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--number", type=int, default=1)
     parser.add_argument("--fd", type=int, help="the listening socket, inherited")
+    parser.add_argument("--ready-fd", type=int, help="a pipe to say on that it serves")
     parser.add_argument("--config", default="")
     given = parser.parse_args()
     # Ctrl-C on a terminal reaches the whole group; the order of stopping is the supervisor's.
@@ -54,7 +55,21 @@ def _be_worker(given: argparse.Namespace, settings: Settings, listener: socket.s
     name = f"worker {given.number}"
     setproctitle.setproctitle(f"sentinel: {name}")
     logs.configure(level=settings.overrides.get("SENTINEL_LOG_OUTPUT__LEVEL", "INFO"), process=name)
-    uvloop.run(edge(RunFolder(given.run_dir), settings, listener, number=given.number))
+    uvloop.run(
+        edge(
+            RunFolder(given.run_dir),
+            settings,
+            listener,
+            number=given.number,
+            on_ready=lambda: _say_ready(given.ready_fd),
+        )
+    )
+
+
+def _say_ready(fd: int | None) -> None:
+    if fd is not None:
+        os.write(fd, b"1")
+        os.close(fd)
 
 
 def run_control(

@@ -8,10 +8,30 @@ import secrets
 import socket
 from typing import TYPE_CHECKING
 
+import msgspec
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
+
+
+class ProcessState(msgspec.Struct, frozen=True):
+    """One process of the node. ``started_at`` is seconds since the epoch."""
+
+    name: str
+    pid: int
+    started_at: float
+
+
+class NodeState(msgspec.Struct, frozen=True):
+    """What the supervisor says of itself: its children, and how the last rolling restart went."""
+
+    pid: int
+    processes: tuple[ProcessState, ...] = ()
+    restarts: int = 0
+    restarting: bool = False
+    problem: str = ""  # why the last restart ended early
 
 
 class RunFolder:
@@ -23,6 +43,7 @@ class RunFolder:
         self.spool = self.path / "spool"  # records on their way up
         self.journal = self.path / "journal"  # what control could not save while the store was away
         self.workers = self.path / "workers"  # how many are alive, kept by the supervisor
+        self.state = self.path / "state.json"  # a NodeState, kept by the supervisor
         self.lock = self.path / "lock"
         self.control_socket = self.path / "control.sock"  # the command line's: whoever may open it is an administrator
         self.admin_socket = self.path / "admin.sock"  # where workers forward admin paths to in shared mode
@@ -31,6 +52,12 @@ class RunFolder:
         """Make it, private."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.chmod(0o700)
+
+    def write(self, path: Path, content: bytes) -> None:
+        """Replace a file of this folder as a whole, so that nobody reads half of it."""
+        fresh = path.with_name(f"{path.name}.new")
+        fresh.write_bytes(content)
+        fresh.replace(path)
 
     def node(self) -> str:
         """This node's name, made once: the host's, and chance, because hosts are cloned and containers renamed."""

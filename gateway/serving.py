@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -32,7 +33,7 @@ class Server(uvicorn.Server):
         yield
 
 
-def server(app: Any, *, http: Any = "httptools", drain_s: int = DRAIN_S) -> Server:
+def server(app: Any, *, http: Any = "httptools", drain_s: float = DRAIN_S) -> Server:
     """A server for one application: no access log, no headers of its own, no trust in forwarded ones."""
     return Server(
         uvicorn.Config(
@@ -47,7 +48,7 @@ def server(app: Any, *, http: Any = "httptools", drain_s: int = DRAIN_S) -> Serv
             date_header=False,
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=drain_s,
+            timeout_graceful_shutdown=max(1, ceil(drain_s)),
         )
     )
 

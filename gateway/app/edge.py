@@ -26,6 +26,7 @@ from gateway.serving import LiveWorkers, in_background, serve, server, told_to_s
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from gateway.domain.snapshot import Snapshot
     from gateway.run_folder import RunFolder
@@ -35,8 +36,15 @@ if TYPE_CHECKING:
 REDIS_FIRST_S = 1.0  # connections wait in the backlog meanwhile
 
 
-async def edge(folder: RunFolder, settings: Settings, listener: socket.socket, *, number: int) -> None:
-    """Worker ``number``: steps, upstreams, records; until SIGTERM."""
+async def edge(
+    folder: RunFolder,
+    settings: Settings,
+    listener: socket.socket,
+    *,
+    number: int,
+    on_ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Worker ``number``: steps, upstreams, records; until SIGTERM. ``on_ready`` is called once it can serve."""
     async with AsyncExitStack() as stack:
         stopping = told_to_stop()
         counters = WorkerCounters()
@@ -89,7 +97,8 @@ async def edge(folder: RunFolder, settings: Settings, listener: socket.socket, *
             report_unknown_keys(steps, counters),
         )
         collector.settle()
-        await serve(server(app, http=strict_http(steps)), listener, stopping)
+        on_ready()
+        await serve(server(app, http=strict_http(steps), drain_s=snapshot.policy.drain_s), listener, stopping)
 
 
 def _redis_link(settings: Settings) -> RedisLink:

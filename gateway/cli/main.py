@@ -13,7 +13,18 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
-from gateway.cli import configuration, doctor, incidents, notifying, people, serving, setup, terminal, traffic
+from gateway.cli import (
+    configuration,
+    doctor,
+    incidents,
+    notifying,
+    people,
+    restarting,
+    serving,
+    setup,
+    terminal,
+    traffic,
+)
 from gateway.errors import SentinelError
 from gateway.settings import Settings
 
@@ -57,6 +68,7 @@ def demo(
 
 app.command()(serving.serve)
 app.command()(serving.control)
+app.command()(restarting.restart)
 app.command()(setup.init)
 app.command()(setup.check)
 app.command()(doctor.doctor)

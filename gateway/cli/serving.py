@@ -20,7 +20,8 @@ from gateway.config.publisher import Publisher
 from gateway.errors import ConfigError, CorruptSnapshotError, SentinelError
 from gateway.run_folder import RunFolder
 from gateway.settings import Settings
-from gateway.supervisor import ServePlan, Supervisor, listen, lock
+from gateway.supervisor.sockets import listen, lock
+from gateway.supervisor.supervisor import ServePlan, Supervisor
 
 QUICK_START = "quickstart.toml"
 
@@ -54,6 +55,7 @@ def serve(
             workers=server.workers,
             admin=None if shared else (admin_host.strip("[]"), int(admin_port)),
             environ=child_environ(environ, configuration),
+            drain_s=compiling.edge_policy(configuration.document).drain_s,
             announce=announcement(configuration),
         )
         logs.configure(level=configuration.document.log_output.level, process="supervisor")

@@ -65,3 +65,41 @@ def test_what_a_killed_worker_held_is_counted_as_lost_and_is_little(tmp_path: Pa
         time.sleep(1)
         assert answered <= stored(gateway) + lost() <= callers.total
         assert lost() <= 0.5 * PER_S * len(PATHS), "no more than half a second's worth"
+
+
+def test_a_rolling_restart_under_load_cuts_nobody_off_and_loses_no_record(tmp_path: Path) -> None:
+    with (
+        running.origin() as origin,
+        running.gateway(tmp_path, running.config(origin.port, server="workers = 2")) as gateway,
+    ):
+        before = {gateway.child(name).pid for name in ("worker 1", "worker 2", "control")}
+        with shop.calling(gateway.url, *PATHS, per_s=PER_S) as callers:
+            time.sleep(1)
+            done = gateway.sentinel("restart", "--config", str(gateway.config))
+            time.sleep(1)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "3 processes were replaced" in done.stdout
+        assert set(callers.answers) == {200}, "no connection was refused, reset or cut short"
+        after = {gateway.child(name).pid for name in ("worker 1", "worker 2", "control")}
+        assert not before & after
+        gateway.wait(lambda: stored(gateway) == callers.total, 20, "every request is stored")
+
+
+def test_a_restart_that_cannot_work_keeps_the_old_processes_and_says_why(tmp_path: Path) -> None:
+    with running.origin() as origin, running.gateway(tmp_path, running.config(origin.port)) as gateway:
+        before = {gateway.child(name).pid for name in ("worker 1", "control")}
+        (gateway.run_dir / "snapshot").write_bytes(b"not a snapshot")
+        done = gateway.sentinel("restart", "--config", str(gateway.config))
+        assert done.returncode == 1
+        assert "the new worker 1 did not begin to serve" in done.stderr
+        assert {gateway.child(name).pid for name in ("worker 1", "control")} == before
+        with shop.calling(gateway.url, *PATHS, per_s=PER_S) as callers:
+            time.sleep(0.5)
+        assert set(callers.answers) == {200}
+
+
+def test_restart_says_that_nothing_runs(tmp_path: Path) -> None:
+    gateway = running.Gateway(tmp_path, running.config(9), {})
+    done = gateway.sentinel("restart", "--config", str(gateway.config))
+    assert done.returncode == 3
+    assert "no gateway runs in" in done.stderr
