@@ -1,13 +1,15 @@
-"""Finds the route of a request by host, path and method, at a cost that does not grow with the number of routes.
+"""Finds the route of a request, at a cost that does not grow with the number of routes.
 
 Which route wins, first difference first:
 
 1. an exact host before ``*.example.com``, a longer such suffix before a shorter one, and those before any host;
-2. an exact path before a prefix, a longer prefix before a shorter one;
-3. a route that names the method before one for any method.
+2. the path, segment by segment: a literal segment before a ``{name}``, that before the end of a ``/*`` route, so that
+   an exact path comes before every other and a longer prefix before a shorter one;
+3. more conditions on header fields and query before fewer, a route that names the method before one for any method,
+   then the order in the file (:mod:`gateway.proxy.route_choice`).
 
-A route whose methods do not fit is passed over for the next one that matches host and path, down to any host and the
-shortest prefix; when none is left the answer is None and :meth:`Router.allowed_methods` tells 405 from 404.
+A route whose methods or conditions do not fit is passed over for the next one that matches host and path, down to any
+host and the shortest prefix; if none is left the answer is None, and :meth:`Router.allowed_methods` tells 405 from 404.
 
 Paths are compared as the bytes on the wire: what is matched is what was authorised and what is forwarded. Paths in
 the configuration that are not ASCII are percent-encoded first, because that is how they arrive.
@@ -16,138 +18,155 @@ the configuration that are not ASCII are percent-encoded first, because that is 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+
+from gateway.domain.path_template import PathPattern
+from gateway.proxy.route_choice import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from gateway.domain.forwarding import Headers
     from gateway.domain.routing import Route
 
 ANY = "*"
-# Every visible ASCII character stands for itself in a configured path; only the rest is encoded.
-_VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
+_NO_HEADERS: Headers = []
 
-
-class _Methods:
-    """The routes of one host and path, by method; ``""`` is the route for any method."""
-
-    __slots__ = ("routes",)
-
-    def __init__(self) -> None:
-        self.routes: dict[str, Route] = {}
-
-    def add(self, route: Route) -> None:
-        for method in route.methods or ("",):
-            # The first one wins, so that a conflict that slipped past the check behaves predictably.
-            self.routes.setdefault(method.upper(), route)
-
-    def find(self, method: str) -> Route | None:
-        return self.routes.get(method) or self.routes.get("")
+_Entry = tuple[int, PathPattern, "Route"]  # place in the file
 
 
 class _Node:
-    """One segment of the prefixes."""
+    """What may stand after some segments of a path."""
 
-    __slots__ = ("children", "methods")
+    __slots__ = ("children", "end", "named", "rest")
 
     def __init__(self) -> None:
         self.children: dict[bytes, _Node] = {}
-        self.methods: _Methods | None = None
+        self.named: _Node | None = None  # after any one segment
+        self.end: Place | None = None
+        self.rest: Place | None = None  # of "/*"
 
 
 class _Table:
-    """All paths of one host: exact ones in a dictionary, prefixes in a trie of segments."""
+    """All paths of one host: exact ones and prefixes in dictionaries; where some have names, a tree of segments."""
 
-    __slots__ = ("depth", "exact", "root")
+    __slots__ = ("_depth", "_exact", "_prefixes", "_root")
 
-    def __init__(self) -> None:
-        self.exact: dict[bytes, _Methods] = {}
-        self.root = _Node()
-        self.depth = 0  # segments of the longest prefix: how far a path need be split
+    def __init__(self, entries: list[_Entry]) -> None:
+        self._exact: dict[bytes, Place] = {}
+        self._prefixes: dict[bytes, Place] = {}  # without "/*"; empty: every path
+        self._root: _Node | None = None
+        self._depth = max((len(pattern.segments) for _, pattern, _ in entries), default=0)
+        has_names = not all(pattern.is_literal for _, pattern, _ in entries)
+        for order, pattern, route in entries:
+            if pattern.is_literal and not pattern.is_open:
+                self._exact.setdefault(_joined(pattern), Place()).add(route, order)
+            elif has_names:
+                self._root = self._root or _Node()
+                self._plant(self._root, pattern).add(route, order)
+            else:
+                self._prefixes.setdefault(_joined(pattern), Place()).add(route, order)
 
-    def add(self, route: Route) -> None:
-        exact, segments = _parts(route.path)
-        if exact is not None:
-            self.exact.setdefault(exact, _Methods()).add(route)
-            return
-        node = self.root
-        for segment in segments:
-            node = node.children.setdefault(segment, _Node())
-        node.methods = node.methods or _Methods()
-        node.methods.add(route)
-        self.depth = max(self.depth, len(segments))
-
-    def match(self, method: str, path: bytes) -> Route | None:
-        """The most specific route for ``path`` that takes ``method``."""
-        exact = self.exact.get(path)
-        if exact is not None and (route := exact.find(method)) is not None:
+    def match(self, method: str, path: bytes, headers: Headers, query: bytes) -> Route | None:
+        """The most specific route for ``path`` that takes the request."""
+        place = self._exact.get(path)
+        if place is not None and (route := place.find(method, headers, query)) is not None:
             return route
-        for methods in reversed(self._prefixes(path)):
-            route = methods.find(method)
-            if route is not None:
-                return route
+        if self._root is not None:
+            for place in _visit(self._root, path.split(b"/", self._depth + 1)[1:], 0):
+                if (route := place.find(method, headers, query)) is not None:
+                    return route
+            return None
+        prefixes = self._prefixes
+        if prefixes:
+            prefix = self._longest(path)
+            while True:
+                place = prefixes.get(prefix)
+                if place is not None and (route := place.find(method, headers, query)) is not None:
+                    return route
+                if not prefix:
+                    break
+                prefix = prefix[: prefix.rfind(b"/")]
         return None
 
-    def candidates(self, path: bytes) -> Iterator[_Methods]:
+    def places(self, path: bytes) -> Iterator[Place]:
         """What matches ``path``, most specific first."""
-        exact = self.exact.get(path)
-        if exact is not None:
-            yield exact
-        yield from reversed(self._prefixes(path))
+        if path in self._exact:
+            yield self._exact[path]
+        if self._root is not None:
+            yield from _visit(self._root, path.split(b"/", self._depth + 1)[1:], 0)
+            return
+        prefix = self._longest(path)
+        while True:
+            if prefix in self._prefixes:
+                yield self._prefixes[prefix]
+            if not prefix:
+                return
+            prefix = prefix[: prefix.rfind(b"/")]
 
-    def _prefixes(self, path: bytes) -> list[_Methods]:
-        node: _Node | None = self.root
-        found = [self.root.methods] if self.root.methods is not None else []
-        if self.depth:
-            for segment in path.split(b"/", self.depth + 1)[1 : self.depth + 1]:
-                node = node.children.get(segment) if node is not None else None
-                if node is None:
-                    break
-                if node.methods is not None:
-                    found.append(node.methods)
-        return found
+    def _longest(self, path: bytes) -> bytes:
+        """As many segments of the path as the longest prefix has."""
+        end = 0
+        for _ in range(self._depth):
+            end = path.find(b"/", end + 1)
+            if end == -1:
+                return path
+        return path[:end]
+
+    @staticmethod
+    def _plant(node: _Node, pattern: PathPattern) -> Place:
+        for segment in pattern.segments:
+            if segment is None:
+                node.named = node = node.named or _Node()
+            else:
+                node = node.children.setdefault(segment, _Node())
+        if pattern.is_open:
+            node.rest = node.rest or Place()
+            return node.rest
+        node.end = node.end or Place()
+        return node.end
 
 
 class Router:
     """An immutable index over routes; build a new one for a new snapshot."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        self._any = _Table()
-        self._exact_hosts: dict[str, _Table] = {}
-        self._suffixes: dict[str, _Table] = {}  # ".example.com" for "*.example.com"
-        for route in routes:
-            self._table(normal_host(route.host)).add(route)
+        entries: dict[str, list[_Entry]] = {}
+        for order, route in enumerate(routes):
+            entries.setdefault(normal_host(route.host), []).append((order, PathPattern(route.path), route))
+        self._any = _Table(entries.pop("", []))
+        suffixes = {host for host in entries if host.startswith("*.")}
+        self._suffixes = {host[1:]: _Table(entries[host]) for host in suffixes}  # ".example.com" for "*.example.com"
+        self._exact_hosts = {host: _Table(entries[host]) for host in entries.keys() - suffixes}
 
-    def match(self, method: str, host: str, path: bytes) -> Route | None:
+    def match(
+        self, method: str, host: str, path: bytes, headers: Headers = _NO_HEADERS, query: bytes = b""
+    ) -> Route | None:
         """The route of a request, or None.
 
         Args:
             method: in upper case, as received.
             host: the Host field, with or without a port.
             path: the exact bytes of the path, without the query.
+            headers: names in lower case; looked at only where a route of that path asks for some.
+            query: without "?"; likewise.
         """
         if not self._exact_hosts and not self._suffixes:  # usual, and then there is nothing to search
-            return self._any.match(method, path)
+            return self._any.match(method, path, headers, query)
         for table in self._tables(host):
-            route = table.match(method, path)
+            route = table.match(method, path, headers, query)
             if route is not None:
                 return route
         return None
 
-    def allowed_methods(self, host: str, path: bytes) -> frozenset[str]:
-        """Methods some route takes for this host and path: empty when no route matches, ``{"*"}`` for any method."""
+    def allowed_methods(
+        self, host: str, path: bytes, headers: Headers = _NO_HEADERS, query: bytes = b""
+    ) -> frozenset[str]:
+        """Methods some route takes for a request like this: empty when none matches, ``{"*"}`` for any method."""
         allowed: set[str] = set()
         for table in self._tables(host):
-            for methods in table.candidates(path):
-                allowed.update(methods.routes)
+            for place in table.places(path):
+                allowed.update(place.methods(headers, query))
         return frozenset({ANY}) if "" in allowed else frozenset(allowed)
-
-    def _table(self, host: str) -> _Table:
-        if not host:
-            return self._any
-        if host.startswith("*."):
-            return self._suffixes.setdefault(host[1:], _Table())
-        return self._exact_hosts.setdefault(host, _Table())
 
     def _tables(self, host: str) -> Iterator[_Table]:
         if self._exact_hosts or self._suffixes:
@@ -175,31 +194,28 @@ def normal_host(host: str) -> str:
     return host.lower().removesuffix(".")
 
 
-def conflicts(routes: Iterable[Route]) -> list[str]:
-    """One sentence for each pair of routes that match the same host, path and method, so that order would decide."""
-    seen: dict[tuple[str, str, str], Route] = {}
-    found: list[str] = []
-    told: set[tuple[str, str]] = set()
-    for route in routes:
-        for method in sorted(route.methods) or [""]:
-            key = (normal_host(route.host), route.path, method.upper())
-            first = seen.setdefault(key, route)
-            if first is not route and (first.name, route.name) not in told:
-                told.add((first.name, route.name))
-                found.append(
-                    f"routes {first.name!r} and {route.name!r} both match {method.upper() or 'any method'} "
-                    f"{route.host or 'any host'} {route.path}; change the path, host or methods of one of them"
-                )
-    return found
+def host_fits(pattern: str, host: str) -> bool:
+    """Whether a route for the host ``pattern`` takes requests for ``host``."""
+    pattern, host = normal_host(pattern), normal_host(host)
+    if pattern.startswith("*."):
+        return host.endswith(pattern[1:]) and len(host) > len(pattern) - 1
+    return pattern in {"", host}
 
 
-def _parts(path: str) -> tuple[bytes | None, list[bytes]]:
-    """The exact path, or None and the segments of a prefix that ends in ``/*``."""
-    raw = _encoded(path)
-    if not raw.endswith(b"/*"):
-        return raw, []
-    return None, raw[:-2].split(b"/")[1:]
+def _joined(pattern: PathPattern) -> bytes:
+    return b"".join(b"/" + segment for segment in pattern.segments if segment is not None)
 
 
-def _encoded(path: str) -> bytes:
-    return quote(path, safe=_VISIBLE).encode("ascii")
+def _visit(node: _Node, parts: list[bytes], at: int) -> Iterator[Place]:
+    """The places that match the segments from ``at`` on, most specific first."""
+    if at == len(parts):
+        if node.end is not None:
+            yield node.end
+    else:
+        child = node.children.get(parts[at])
+        if child is not None:
+            yield from _visit(child, parts, at + 1)
+        if node.named is not None and parts[at]:
+            yield from _visit(node.named, parts, at + 1)
+    if node.rest is not None:
+        yield node.rest

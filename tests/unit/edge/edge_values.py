@@ -33,11 +33,11 @@ class PrefixRouter:
             if (text == prefix or below) and route.host in {"", host}:
                 yield route
 
-    def match(self, method: str, host: str, path: bytes) -> Route | None:
+    def match(self, method: str, host: str, path: bytes, headers=(), query=b"") -> Route | None:
         found = (route for route in self._with_path(host, path) if not route.methods or method in route.methods)
         return next(found, None)
 
-    def allowed_methods(self, host: str, path: bytes) -> frozenset[str]:
+    def allowed_methods(self, host: str, path: bytes, headers=(), query=b"") -> frozenset[str]:
         return frozenset().union(*(route.methods for route in self._with_path(host, path)))
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.routing import Route
-from gateway.proxy.router import Router, conflicts
+from gateway.proxy.router import Router
 
 
 def route(path: str, *methods: str, host: str = "", name: str = "") -> Route:
@@ -98,23 +98,6 @@ def test_allowed_methods_tell_405_from_404():
 
 def test_a_path_that_is_not_ascii_is_matched_as_it_arrives_on_the_wire():
     assert matched(Router([route("/caf\u00e9/*")]), "/caf%C3%A9/menu") == "/caf\u00e9/*"
-
-
-def test_routes_that_match_the_same_host_path_and_method_are_conflicts():
-    found = conflicts(
-        [
-            route("/a", "GET", "POST", name="one"),
-            route("/a", "POST", "PUT", name="two"),
-            route("/a", name="any"),
-            route("/a/*", "GET", name="prefix"),
-            route("/a", "GET", host="api.example", name="host"),
-            route("/a", "GET", host="API.example", name="same-host"),
-        ]
-    )
-    assert found == [
-        "routes 'one' and 'two' both match POST any host /a; change the path, host or methods of one of them",
-        "routes 'host' and 'same-host' both match GET API.example /a; change the path, host or methods of one of them",
-    ]
 
 
 SEGMENTS = st.lists(st.sampled_from(["a", "b", "", "c"]), max_size=4)
