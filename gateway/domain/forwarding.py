@@ -34,6 +34,7 @@ class Outbound(msgspec.Struct, eq=False, kw_only=True):
     request_id: bytes = b""
     traceparent: bytes = b""
     trusted_peer: bool = False  # whether X-Forwarded-* of the peer may be continued
+    websocket_key: bytes = b""  # of a WebSocket handshake: the gateway's own Sec-WebSocket-Key (RFC 6455 section 4.1)
 
 
 class UpstreamFailure:
@@ -59,6 +60,9 @@ class Sink(Protocol):
     Order of calls: ``connected`` for each attempt; then ``head`` once, ``body`` any number of times, ``end`` once; or
     ``failed`` at any point, after which nothing follows. After ``head``, ``failed`` means the answer was cut short: the
     client connection must be aborted, never ended cleanly. None of these may raise or block.
+
+    A WebSocket handshake that the upstream took gives ``head`` with 101. From then on ``body`` and :meth:`Call.write`
+    carry the bytes of the connection as they are, and ``end`` means that the upstream closed it.
     """
 
     def connected(self, target: str, *, attempt: int, reused: bool) -> None:
@@ -90,7 +94,7 @@ class Call(Protocol):
         """More of the request body. Buffered until connected; the sink is paused when the buffer is full."""
 
     def finish(self) -> None:
-        """The request body is whole."""
+        """The request body is whole; of a WebSocket: what was written goes out, and the connection is closed."""
 
     def pause_reading(self) -> None:
         """The client is slow: stop reading the answer."""

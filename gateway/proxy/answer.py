@@ -34,6 +34,7 @@ _FIRST = 100
 _BODILESS = frozenset({204, 304})
 _HEAD_TOO_LARGE = "the head of the answer is larger than 64 KiB"
 _UNASKED_UPGRADE = "answered 101, but no upgrade was asked for"
+_FALSE_UPGRADE = "answered 101 to a WebSocket handshake without taking it"
 
 # Servers that answer the same thing send the same head for a second, until its Date changes.
 MAX_REMEMBERED_HEADS = 512
@@ -80,6 +81,7 @@ class AnswerReader:
         phase: where the answer stands.
         untouched: whether not one byte of it has arrived.
         problem: with BROKEN, what the upstream did wrong; empty when the mistake was our own.
+        switched: whether the connection is a WebSocket now: its body is whatever comes, until the upstream closes.
     """
 
     def __init__(self) -> None:
@@ -99,6 +101,8 @@ class AnswerReader:
         self._until_close = False
         self._keep_alive = False
         self._surplus = False  # bytes came after the end of the answer
+        self._accept = b""  # the Sec-WebSocket-Accept that a 101 must have; empty when no upgrade was asked for
+        self.switched = False
         self._plain: PlainHead | None = None  # what the head meant, if it may be remembered
 
     def expect(self, sink: Sink, *, head_only: bool) -> None:
@@ -107,6 +111,10 @@ class AnswerReader:
         self._sink = sink
         self._head_only = head_only
         self.phase = Phase.HEAD
+
+    def expect_websocket(self, accept: bytes) -> None:
+        """The answer may be a 101, if it shows ``accept``: the upstream then took the handshake as its own."""
+        self._accept = accept
 
     def stop(self) -> None:
         """Nothing more goes to the sink, not even from a read that is under way."""
@@ -191,7 +199,10 @@ class AnswerReader:
             return
         status = parser.get_status_code()
         if status < _FIRST_FINAL or status > _LAST:
-            self._interim_head(status)
+            if status == _SWITCHING and self._accept:
+                self._switch()
+            else:
+                self._interim_head(status)
             return
         # More may have been read than the head; only then is it worth adding up.
         if self._head_bytes > MAX_HEAD_BYTES and sum(len(n) + len(v) for n, v in self._fields) > MAX_HEAD_BYTES:
@@ -241,8 +252,8 @@ class AnswerReader:
             parser = self._parser = httptools.HttpResponseParser(self)
         try:
             parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._break(_UNASKED_UPGRADE)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgraded(data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError as error:
             self._confess(error.__context__)
         except httptools.HttpParserError as error:
@@ -259,6 +270,29 @@ class AnswerReader:
         """Our own mistake or the sink's, not the upstream's: say so, or it would be taken for a bad answer."""
         _log.error("proxy.callback_failed", exc_info=error or True)
         self.phase, self.problem = Phase.BROKEN, ""
+
+    def _switch(self) -> None:
+        """A 101 that was asked for: only with proof that the upstream speaks WebSocket (RFC 6455 section 4.1).
+
+        Without it, bytes of the client's choosing would reach a server that may take them for requests.
+        """
+        fields = [(name.lower(), value.strip()) for name, value in self._fields]
+        names = [name for name, _ in fields]
+        proofs = [value for name, value in fields if name == b"sec-websocket-accept"]
+        if proofs != [self._accept] or (b"upgrade", b"websocket") not in [(n, v.lower()) for n, v in fields]:
+            self._break(_FALSE_UPGRADE)
+        elif b"content-length" in names or b"transfer-encoding" in names:
+            self._break("answered 101 with a body")
+        else:
+            self.phase, self.switched, self._until_close = Phase.BODY, True, True
+            self._sink.head(_SWITCHING, answer_head(self._fields, _SWITCHING).headers)
+
+    def _upgraded(self, rest: bytes) -> None:
+        """The parser is done with this connection; ``rest`` came behind the head."""
+        if not self.switched:
+            self._break(_UNASKED_UPGRADE)
+        elif rest and self.phase is Phase.BODY:  # the sink may have stopped us
+            self._sink.body(rest)
 
     def _interim_head(self, status: int) -> None:
         self._fields = []

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.domain.forwarding import UpstreamFailure
 from gateway.domain.traffic import ErrorKind
+from gateway.domain.websocket import accept_of
 from gateway.proxy.headers import UnforwardableError, request_head
 
 if TYPE_CHECKING:
@@ -105,6 +106,10 @@ class UpstreamCall:
         """More of the request body."""
         if self._done or not chunk:  # an empty chunk would end a chunked body
             return
+        if self._outbound.websocket_key:
+            if self._connection is not None and self._connection.switched:
+                self._connection.send(chunk)
+            return
         self._body_bytes += len(chunk)
         if self._finished or (not self._chunked and self._body_bytes > self._length):
             # Sent on, the surplus would be read as the next request on this connection.
@@ -120,8 +125,15 @@ class UpstreamCall:
             self.sink.pause()
 
     def finish(self) -> None:
-        """The request body is whole."""
-        if self._done or self._finished:
+        """The request body is whole, or a WebSocket is over."""
+        if self._done:
+            return
+        if self._outbound.websocket_key and self._connection is not None and self._connection.switched:
+            self._done = True
+            connection, self._connection = self._connection, None
+            connection.part()
+            return
+        if self._finished:
             return
         if not self._chunked and self._body_bytes < self._length:
             self._refuse("the request body is shorter than announced")
@@ -166,6 +178,8 @@ class UpstreamCall:
         connection.begin(
             self, self._head, head_only=outbound.method == b"HEAD", has_body=has_body, timeouts=self.timeouts
         )
+        if outbound.websocket_key:
+            connection.expect_websocket(accept_of(outbound.websocket_key))
         if has_body:
             self._send_kept(connection, reused=reused)
         if self._reading_paused:

@@ -11,13 +11,16 @@ from math import inf
 from typing import TYPE_CHECKING, Protocol, cast
 
 from gateway.domain.traffic import ErrorKind
+from gateway.domain.upstreams import Timeouts
 from gateway.proxy.answer import AnswerReader, Phase
 
 if TYPE_CHECKING:
     from gateway.domain.forwarding import Sink
-    from gateway.domain.upstreams import Timeouts
 
 WRITE_HIGH_BYTES = 64 * 1024  # unsent request body at which the client is paused
+PART_S = 5.0  # for the last bytes of a WebSocket to go out
+
+_ENDLESS = Timeouts(idle_s=inf)
 
 
 class Exchange(Protocol):
@@ -79,6 +82,22 @@ class UpstreamConnection(asyncio.Protocol):
         self.deadline = inf if has_body else self._now() + timeouts.header_s
         self._answer.expect(exchange.sink, head_only=head_only)
         self._transport.write(head)
+
+    @property
+    def switched(self) -> bool:
+        """Whether it is a WebSocket now, and never carries another request."""
+        return self._answer.switched
+
+    def expect_websocket(self, accept: bytes) -> None:
+        """The request that began is a WebSocket handshake, and a 101 must have this Sec-WebSocket-Accept."""
+        self._answer.expect_websocket(accept)
+
+    def part(self) -> None:
+        """End a WebSocket: what was sent goes out first, but not for longer than PART_S."""
+        self._exchange = None
+        self._answer.stop()
+        self.deadline = self._now() + PART_S
+        self._transport.close()
 
     def send(self, data: bytes) -> None:
         """More of the request, framed already."""
@@ -168,7 +187,9 @@ class UpstreamConnection(asyncio.Protocol):
         if phase is Phase.WHOLE:
             self._finish(exchange)
         elif phase is Phase.BODY:
-            if not self._reading_paused:
+            if self._answer.switched and self._timeouts is not _ENDLESS:
+                self._become_websocket()
+            elif not self._reading_paused:
                 self.deadline = self._now() + self._timeouts.idle_s
         elif phase is Phase.BROKEN:
             if self._answer.problem:
@@ -210,6 +231,12 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             self.drop()
         exchange.answer_whole()
+
+    def _become_websocket(self) -> None:
+        """From now on bytes go both ways until one side closes; how long it may be quiet, the edge decides."""
+        self._request_sent = False
+        self._timeouts = _ENDLESS
+        self.deadline = inf
 
     def _fail(self, kind: ErrorKind, status: int, detail: str, *, untouched: bool = False) -> None:
         exchange = self._exchange

@@ -29,7 +29,7 @@ _HOP_BY_HOP = frozenset(
     {b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"http2-settings", b"proxy"}
 )
 # Written by us, or (Expect) answered by our own server.
-_OURS = frozenset({b"host", b"content-length", b"expect", b"x-request-id"})
+_OURS = frozenset({b"host", b"content-length", b"expect", b"x-request-id", b"sec-websocket-key"})
 _CHAIN, _PROTO, _HOST, _PARENT, _STATE = (
     b"x-forwarded-for",
     b"x-forwarded-proto",
@@ -87,6 +87,8 @@ def request_head(outbound: Outbound) -> bytes:
     _add_trace(lines, special, outbound.traceparent)
     if outbound.principal.kind:
         lines += _identity(outbound.principal)
+    if outbound.websocket_key:
+        lines += [b"connection: upgrade", b"upgrade: websocket", b"sec-websocket-key: " + outbound.websocket_key]
     length = outbound.content_length
     if length > 0 or (length == 0 and outbound.method in _BODY_EXPECTED):
         lines.append(b"content-length: %d" % length)
