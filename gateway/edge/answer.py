@@ -38,6 +38,9 @@ def relayed(exchange: Exchange, status: int, headers: Headers) -> Headers:
         for field in headers
         if field[0] != b"x-request-id" and not (drop_length and field[0] == b"content-length")
     ]
+    rules = exchange.runtime.answers
+    if rules is not None:
+        kept = rules.of(exchange).relayed(exchange, status, kept)
     return kept + own_fields(exchange)
 
 
@@ -56,6 +59,9 @@ def own(exchange: Exchange, what: Refusal | Reply) -> tuple[int, Headers, bytes]
         fields = problem.headers(what, len(body))
     if exchange.method == b"HEAD":
         body = b""
+    rules = exchange.runtime.answers
+    if rules is not None:
+        fields = rules.of(exchange).own(exchange, fields)
     return what.status, fields + own_fields(exchange), body
 
 

@@ -259,7 +259,7 @@ class AsgiForward:
                 return
             if self._chunks or self._ended:
                 ended = self._ended
-                await send({"type": "http.response.body", "body": self._drain(), "more_body": not ended})
+                await send({"type": "http.response.body", "body": self._drain(ended=ended), "more_body": not ended})
                 if ended:
                     return
             elif self._own is not None:
@@ -271,9 +271,12 @@ class AsgiForward:
             else:
                 await self._wait()
 
-    def _drain(self) -> bytes:
+    def _drain(self, *, ended: bool) -> bytes:
         chunks = self._chunks
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        encoder = self._exchange.encoder
+        if encoder is not None:
+            data = encoder.feed(data) + encoder.end() if ended else encoder.feed(data)
         self._chunks = []
         self._buffered = 0
         self._exchange.bytes_out += len(data)

@@ -1,4 +1,4 @@
-"""Who calls: a bearer token or an API key becomes a Principal, or the request is refused with 401. Synchronous.
+"""Who calls: a bearer token, an API key or a client certificate becomes a Principal, or the answer is 401. Synchronous.
 
 A verified token is remembered by its exact bytes until it expires, because checking a signature costs more than all
 other steps together; revocation is looked up on every use. Sources: RFC 6750, RFC 9110 section 11.6.1.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gateway.domain.access import AuthMode
 from gateway.domain.identity import Principal
 from gateway.domain.traffic import ErrorKind
+from gateway.edge.client_certificate import principal_of
 from gateway.edge.exchange import Refusal
 from gateway.edge.jwt_verifier import MAX_TOKEN_BYTES, JwtVerifier, UnknownKeyError
 from gateway.errors import UnauthenticatedError
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
 MAX_CACHED_TOKENS = 10_000
 MAX_CACHED_BYTES = 16 * 1024 * 1024  # of tokens alone; 10,000 of the largest would be 80 MiB
 MAX_API_KEY_BYTES = 512
+MAX_CACHED_CERTIFICATES = 1024  # of clients, about 2 KB each; the table is emptied when full
 
 _BEARER_CHALLENGE = (b"www-authenticate", b'Bearer realm="sentinel"')
 _KEY_CHALLENGE = (b"www-authenticate", b'ApiKey realm="sentinel"')
+_CERTIFICATE_CHALLENGE = (b"www-authenticate", b'Certificate realm="sentinel"')
 
 
 class TokenCache:
@@ -91,6 +94,7 @@ class Authenticator:
         else:
             self._verifier = JwtVerifier(snapshot.jwt, secret, snapshot.key_sets) if snapshot.jwt else None
             self._tokens = TokenCache()
+        self._certificates: dict[bytes, Principal] = previous._certificates if previous is not None else {}  # noqa: SLF001 - own class
         self._keys = {key.digest: key for key in snapshot.keys}
         self._revoked = snapshot.revoked
 
@@ -114,6 +118,8 @@ class Authenticator:
         authorization = exchange.facts.get(b"authorization", b"")
         scheme, _, credentials = authorization.partition(b" ")
         scheme = scheme.lower()
+        if mode is AuthMode.CERTIFICATE:
+            return self._by_certificate(exchange.certificate, now)
         if mode is not AuthMode.KEY and scheme == b"bearer":
             return self._by_token(credentials.strip(b" "), now)
         if mode is not AuthMode.JWT:
@@ -122,6 +128,9 @@ class Authenticator:
                 key = credentials.strip(b" ")
             if key is not None:
                 return self._by_key(key, now)
+        if mode is AuthMode.ANY and exchange.certificate:
+            # Last: who sends a token or a key means to be known by that, whatever the connection was opened with.
+            return self._by_certificate(exchange.certificate, now)
         raise UnauthenticatedError("")
 
     def _by_token(self, token: bytes, now: float) -> Principal:
@@ -158,10 +167,31 @@ class Authenticator:
             expires_at=found.expires_at,
         )
 
+    def _by_certificate(self, der: bytes, now: float) -> Principal:
+        if not der:
+            raise UnauthenticatedError("")
+        principal = self._certificates.get(der)
+        if principal is None:
+            if len(self._certificates) >= MAX_CACHED_CERTIFICATES:
+                self._certificates.clear()
+            principal = self._certificates[der] = principal_of(der)
+        if principal.key_id in self._revoked:
+            raise UnauthenticatedError("the client certificate was revoked")
+        if principal.expires_at is not None and principal.expires_at <= now:  # it was good when the connection began
+            raise UnauthenticatedError("the client certificate has expired")
+        return principal
+
 
 def _refusal(mode: AuthMode, reason: str) -> Refusal:
-    """A 401 that tells how to authenticate; without credentials there is no error code (RFC 6750 section 3.1)."""
+    """A 401 that tells how to authenticate; without credentials there is no error code (RFC 6750 section 3.1).
+
+    For certificates there is no challenge to name (RFC 9110 wants one, so the scheme stands alone): they belong to the
+    connection, not to the request.
+    """
     challenges = []
+    if mode is AuthMode.CERTIFICATE:
+        detail = f"{reason[0].upper()}{reason[1:]}." if reason else "This route needs a TLS client certificate."
+        return Refusal(401, ErrorKind.UNAUTHENTICATED, detail, headers=(_CERTIFICATE_CHALLENGE,))
     if mode is not AuthMode.KEY:
         name, challenge = _BEARER_CHALLENGE
         if reason:

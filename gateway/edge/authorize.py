@@ -1,4 +1,4 @@
-"""Whether the principal may use the route: all of the route's scopes are needed. Pure."""
+"""Whether the principal may use the route: all of the route's scopes are needed, and one of its roles. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def authorize(route: Route, principal: Principal) -> Refusal | None:
-    """A 403 that names the scopes needed (RFC 6750 section 3.1), or None."""
+    """A 403 that names the scopes (RFC 6750 section 3.1) or roles needed, or None."""
     if route.scopes <= principal.scopes:
-        return None
+        return _judge_roles(route, principal) if route.roles else None
     needed = " ".join(sorted(route.scopes))
     quoted = needed.replace("\\", "\\\\").replace('"', '\\"')
     challenge = f'Bearer realm="sentinel", error="insufficient_scope", scope="{quoted}"'
@@ -25,3 +25,9 @@ def authorize(route: Route, principal: Principal) -> Refusal | None:
         f"This route needs the scopes: {needed}.",
         headers=((b"www-authenticate", challenge.encode("utf-8")),),
     )
+
+
+def _judge_roles(route: Route, principal: Principal) -> Refusal | None:
+    if not route.roles.isdisjoint(principal.roles):
+        return None
+    return Refusal(403, ErrorKind.FORBIDDEN, f"This route needs one of the roles: {', '.join(sorted(route.roles))}.")

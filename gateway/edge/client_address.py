@@ -8,10 +8,23 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-MEMO_ENTRIES = 4096  # distinct (peer, field) pairs kept; the table is emptied when full
+MEMO_ENTRIES = 4096  # distinct (peer, field) pairs, and addresses, kept; a table is emptied when full
 MAX_FIELD_BYTES = 1024  # a longer chain of proxies than any real one
 
 Address = IPv4Address | IPv6Address
+
+
+_parsed: dict[str, Address | None] = {}
+
+
+def parse(text: str) -> Address | None:
+    """An address as :class:`ClientAddresses` gives it or a peer has it; None when it is none. Memoised."""
+    if text in _parsed:
+        return _parsed[text]
+    if len(_parsed) >= MEMO_ENTRIES:
+        _parsed.clear()
+    found = _parsed[text] = _address(text)
+    return found
 
 
 def _address(text: str) -> Address | None:
@@ -41,7 +54,10 @@ class ClientAddresses:
         """The caller's address, and whether the peer is a trusted proxy."""
         if not self._trusted:
             return peer, False
-        key = (peer, (forwarded_for or b"")[-MAX_FIELD_BYTES:])
+        chain = forwarded_for or b""
+        if len(chain) > MAX_FIELD_BYTES:  # from a whole address on: half of one is another address
+            chain = chain[-MAX_FIELD_BYTES:].partition(b",")[2]
+        key = (peer, chain)
         found = self._memo.get(key)
         if found is None:
             if len(self._memo) >= MEMO_ENTRIES:

@@ -16,7 +16,7 @@ from gateway.edge.exchange import now_us
 if TYPE_CHECKING:
     from gateway.domain.forwarding import Headers
     from gateway.edge.asgi_forward import Receive, Send
-    from gateway.edge.exchange import Exchange, Refusal
+    from gateway.edge.exchange import Encoder, Exchange, Refusal
 
 _ALIASES = bytes.maketrans(b"_.", b"--")  # what many frameworks fold into "-" when they name a header
 
@@ -90,9 +90,15 @@ class GuardedApp:
             headers: Headers = [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())]
             message = {**message, "headers": answer.relayed(exchange, message["status"], headers)}
         elif message["type"] == "http.response.body":
-            exchange.bytes_out += len(message.get("body", b""))
             self._ended = not message.get("more_body", False)
+            if exchange.encoder is not None:
+                message = {**message, "body": self._encoded(exchange.encoder, message.get("body", b""))}
+            exchange.bytes_out += len(message.get("body", b""))
         await self._send(message)
+
+    def _encoded(self, encoder: Encoder, body: bytes) -> bytes:
+        data = encoder.feed(body)
+        return data + encoder.end() if self._ended else data
 
 
 def _without_identity(headers: Headers) -> Headers:

@@ -99,6 +99,7 @@ class Issuer:
             subject=policy.subject_prefix + _text(claims, "sub"),
             tenant=policy.tenant or _text(claims, policy.tenant_claim),
             scopes=frozenset(scope for name in policy.scopes_claims for scope in _scopes(_claim(claims, name))),
+            roles=frozenset(role for name in policy.roles_claims for role in _roles(_claim(claims, name))),
             key_id=_text(claims, "jti"),
             expires_at=expires_at,
         )
@@ -160,6 +161,16 @@ def _scopes(value: Any) -> list[str]:
     if not isinstance(scopes, list) or not all(isinstance(entry, str) for entry in scopes):
         raise UnauthenticatedError("the token's scopes are neither text nor a list of texts")
     return scopes
+
+
+def _roles(value: Any) -> list[str]:
+    """A list of roles, or a single one: not split at blanks, because "Site Admin" is not "Admin".
+
+    What is neither grants nothing; issuers use this name for other things as well.
+    """
+    if isinstance(value, str):
+        return [value]
+    return [entry for entry in value if isinstance(entry, str)] if isinstance(value, list) else []
 
 
 def _media_type(name: str) -> str:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.edge.access_list import AccessList, access_list
 from gateway.edge.authenticate import Authenticator
 from gateway.edge.client_address import ClientAddresses
 from gateway.edge.limits import LimitSet
+from gateway.edge.redirect import redirections
+from gateway.edge.response_rules import Answers, answers
+from gateway.edge.split import Splitter, splitters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.domain.forwarding import Headers
     from gateway.domain.identity import Principal
     from gateway.domain.routing import Route
     from gateway.domain.snapshot import Snapshot
@@ -19,11 +24,11 @@ if TYPE_CHECKING:
 class Router(Protocol):
     """Finds the route of a request; see domain.routing.Route for what a path means."""
 
-    def match(self, method: str, host: str, path: bytes) -> Route | None:
+    def match(self, method: str, host: str, path: bytes, headers: Headers, query: bytes) -> Route | None:
         """The most specific route, or None."""
 
-    def allowed_methods(self, host: str, path: bytes) -> frozenset[str]:
-        """Methods some route would take for this host and path; empty when no route has the path at all."""
+    def allowed_methods(self, host: str, path: bytes, headers: Headers, query: bytes) -> frozenset[str]:
+        """Methods some route would take for a request like this; empty when none has the path at all."""
 
 
 class Runtime:
@@ -36,7 +41,7 @@ class Runtime:
         previous: the runtime before this one, whose verified tokens stay good if the policy is the same.
 
     Raises:
-        ConfigError: the token policy's key is missing or unfit.
+        ConfigError: the token policy's key is missing or unfit, or a redirect leads nowhere fixed.
     """
 
     def __init__(
@@ -59,6 +64,18 @@ class Runtime:
             self.addresses = previous.addresses
         else:
             self.addresses = ClientAddresses(self.policy.trusted_proxies)
+        self.access = access_list(self.policy.allow, self.policy.deny)
+        self.answers: Answers | None  # None where answers pass as they are
+        self.route_access: dict[str, AccessList]
+        if previous is not None and previous.router is router and previous.policy == self.policy:
+            self.answers, self.route_access = previous.answers, previous.route_access
+        else:
+            self.answers = answers(snapshot)
+            listed = [(route.name, access_list(route.allow, route.deny)) for route in snapshot.routes]
+            self.route_access = {name: access for name, access in listed if access is not None}
+        self.has_cors = any(route.cors is not None for route in snapshot.routes)
+        self.splits: dict[str, Splitter] = splitters(snapshot.routes, previous.splits if previous else {})
+        self.redirects = redirections(snapshot.routes)
         self.upstreams = {upstream.name: upstream for upstream in snapshot.upstreams}
         self.admin_prefixes = tuple(prefix.rstrip("/").encode() or b"/" for prefix in self.policy.admin_prefixes)
         self._plans = {plan.name: plan for plan in snapshot.plans}

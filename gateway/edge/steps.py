@@ -1,6 +1,6 @@
 """The steps of a request, in one visible order; both drivers run these and nothing else.
 
-request rules → route → authenticate → authorize → rate limit → (the driver forwards) → record
+request rules → route → authenticate → authorize → split → rate limit → (redirect, or the driver forwards) → record
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from gateway import logs
 from gateway.domain.routing import Route
 from gateway.domain.traffic import ErrorKind
-from gateway.edge import answer, record, request_rules
+from gateway.edge import answer, cors, record, redirect, request_rules, split
 from gateway.edge.authorize import authorize
 from gateway.edge.exchange import Exchange, Outcome, Refusal, now_us
 from gateway.edge.identifiers import Identifiers
@@ -112,8 +112,11 @@ class Steps:
         if refusal is not None:
             return refusal
         exchange.auth_at = now_us()
-        if exchange.route is not None:
-            exchange.limits = runtime.limits(exchange.route, exchange.principal)
+        route = exchange.route
+        if route is not None:
+            if route.split is not None:
+                exchange.upstream = split.choose(route, exchange)
+            exchange.limits = runtime.limits(route, exchange.principal)
         verdict = self._limiter.take(exchange, lambda verdict: then(self._conclude(exchange, verdict)))
         return Waiting.LIMITER if verdict is None else self._conclude(exchange, verdict)
 
@@ -150,6 +153,8 @@ class Steps:
         exchange.client, exchange.trusted_peer = runtime.addresses.resolve(
             exchange.peer, exchange.facts.get(b"x-forwarded-for")
         )
+        if refusal is None and runtime.access is not None:
+            return runtime.access.judge(exchange.client)
         return refusal
 
     def _authenticate(self, exchange: Exchange, runtime: Runtime) -> Refusal | None:
@@ -160,7 +165,8 @@ class Steps:
         exchange.limit_at = now_us()
         exchange.verdict = verdict
         if verdict.allowed:
-            return None
+            away = exchange.route is not None and exchange.route.redirect is not None
+            return redirect.reply(exchange) if away else None
         if verdict.unavailable:
             return Refusal(
                 503,
@@ -181,16 +187,22 @@ class Steps:
         )
 
 
-def _find_route(exchange: Exchange, runtime: Runtime) -> Refusal | None:
+def _find_route(exchange: Exchange, runtime: Runtime) -> Outcome:
     router = runtime.router
-    exchange.route = router.match(exchange.method.decode("ascii"), exchange.host, exchange.path)
+    if runtime.has_cors and exchange.method == b"OPTIONS" and (answered := _preflight(exchange, runtime)) is not None:
+        return answered
+    exchange.route = router.match(
+        exchange.method.decode("ascii"), exchange.host, exchange.path, exchange.headers, exchange.query
+    )
     if exchange.route is not None:
+        if runtime.route_access and (why := _judge_address(exchange, runtime)) is not None:
+            return why
         exchange.upstream = exchange.route.upstream
         exchange.max_body_bytes = exchange.route.max_body_bytes or runtime.policy.max_body_bytes
         if exchange.content_length > exchange.max_body_bytes:
             return request_rules.body_too_large(exchange.max_body_bytes)
         return None
-    allowed = router.allowed_methods(exchange.host, exchange.path)
+    allowed = router.allowed_methods(exchange.host, exchange.path, exchange.headers, exchange.query)
     if allowed:
         names = ", ".join(sorted(allowed))
         return Refusal(
@@ -200,6 +212,26 @@ def _find_route(exchange: Exchange, runtime: Runtime) -> Refusal | None:
             headers=((b"allow", names.encode("ascii", "replace")),),
         )
     return Refusal(404, ErrorKind.NO_ROUTE, "No route matches this host and path.")
+
+
+def _preflight(exchange: Exchange, runtime: Runtime) -> Outcome:
+    """The answer to a CORS preflight, by the route of the request it announces; None where that has no ``cors``."""
+    method = cors.requested_method(exchange)
+    if not method or runtime.answers is None:
+        return None
+    route = runtime.router.match(method, exchange.host, exchange.path, exchange.headers, exchange.query)
+    if route is None or route.cors is None:
+        return None
+    exchange.route = route
+    rules = runtime.answers.of(exchange).cors
+    if rules is None:  # it has one as the route has; the type cannot say so
+        return None
+    return _judge_address(exchange, runtime) or rules.preflight(exchange)
+
+
+def _judge_address(exchange: Exchange, runtime: Runtime) -> Refusal | None:
+    access = runtime.route_access.get(exchange.route.name) if exchange.route is not None else None
+    return access.judge(exchange.client) if access is not None else None
 
 
 def _authorize(exchange: Exchange) -> Refusal | None:
