@@ -54,11 +54,15 @@ class UpstreamConnection(asyncio.Protocol):
     Attributes:
         deadline: monotonic seconds, for the sweep.
         write_blocked: whether the transport's buffer is full.
+        address: what the target's name stood for when this was opened; empty where there was no name to look up.
+        retiring: whether no further request may go this way, since the target is no longer at that address.
     """
 
     def __init__(self, home: Home, loop: asyncio.AbstractEventLoop) -> None:
         self.deadline = inf
         self.write_blocked = False
+        self.address = ""
+        self.retiring = False
         self._home = home
         self._now = loop.time
         self._transport: asyncio.Transport

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from gateway import logs
 from gateway.errors import ConfigError
-from gateway.proxy.balance import Orders, Rotation, ejections_of
+from gateway.proxy.balance import Rotation
+from gateway.proxy.orders import Orders, ejections_of
 from gateway.proxy.call import UpstreamCall
 from gateway.proxy.deadlines import Sweep
-from gateway.proxy.pool import UNIX, TargetPool
+from gateway.proxy.dial import Dialer
+from gateway.proxy.pool import TargetPool
+from gateway.proxy.resolve import UNIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,10 +33,11 @@ _log = logs.get("proxy")
 class UpstreamService:
     """One upstream at work: its rotation and the connections to its targets."""
 
-    def __init__(self, upstream: Upstream, sweep: Sweep) -> None:
+    def __init__(self, upstream: Upstream, sweep: Sweep, dialer: Dialer) -> None:
         self.upstream = upstream
         self.rotation = Rotation(upstream.targets)
         self._sweep = sweep
+        self._dialer = dialer
         self._pools: dict[str, TargetPool] = {}
         self._retired: list[TargetPool] = []
         self._logged: dict[str, tuple[float, int]] = {}  # target → when it was last logged, failures since
@@ -45,9 +49,9 @@ class UpstreamService:
         pools: dict[str, TargetPool] = {}
         for target in upstream.targets:
             pool = self._pools.get(target.name)
-            if pool is None or (pool.target.host, pool.target.port) != (target.host, target.port):
-                pool = TargetPool(upstream.name, target, upstream.max_connections, self._sweep)
-            pool.target, pool.max_connections = target, upstream.max_connections
+            if pool is None or not pool.leads_to(upstream, target):
+                pool = TargetPool(upstream, target, self._sweep, self._dialer)
+            pool.change(upstream, target)
             pools[target.name] = pool
         self._retire(pool for name, pool in self._pools.items() if pools.get(name) is not pool)
         if upstream.targets != self.upstream.targets:
@@ -115,8 +119,9 @@ class UpstreamService:
 class UpstreamForwarder:
     """domain.forwarding.Forwarder over HTTP/1.1 connections of its own. Made and used on one event loop."""
 
-    def __init__(self, counters: WorkerCounters) -> None:
+    def __init__(self, counters: WorkerCounters, dialer: Dialer | None = None) -> None:
         self._counters = counters
+        self._dialer = dialer or Dialer()
         self._sweep = Sweep(self._hand_over)
         self._orders = Orders()
         self._in_force: dict[Directive, float] = {}
@@ -143,7 +148,7 @@ class UpstreamForwarder:
         for upstream in upstreams:
             service = self._services.pop(upstream.name, None)
             if service is None:
-                service = UpstreamService(upstream, self._sweep)
+                service = UpstreamService(upstream, self._sweep, self._dialer)
             else:
                 service.change(upstream)
             service.rotation.eject(ejections_of(upstream.name, self._in_force), monotonic)
@@ -173,6 +178,7 @@ class UpstreamForwarder:
         """End every exchange (their sinks hear ``failed``) and close every connection."""
         dials = [task for service in self._all() for task in service.close()]
         self._sweep.close()
+        self._dialer.close()
         self._hand_over()
         await asyncio.gather(*dials, return_exceptions=True)
         await asyncio.sleep(0)  # the transports' last callbacks, before the loop may end
@@ -183,7 +189,7 @@ class UpstreamForwarder:
         One of an older snapshot, since a request keeps what it started with; or control itself, which is no upstream
         of the configuration. It is never mistaken for a configured one of the same name.
         """
-        service = self._adopted[upstream] = UpstreamService(upstream, self._sweep)
+        service = self._adopted[upstream] = UpstreamService(upstream, self._sweep, self._dialer)
         return service
 
     def _all(self) -> tuple[UpstreamService, ...]:
@@ -192,6 +198,7 @@ class UpstreamForwarder:
     def _hand_over(self) -> None:
         for service in self._all():
             service.take_counts(self._counters)
+        self._dialer.take_counts(self._counters)
         self._retired = [service for service in self._retired if not service.empty]
         if self._orders.refused > self._refused:
             self._counters.count("sentinel_directives_refused_total", amount=self._orders.refused - self._refused)
@@ -201,7 +208,7 @@ class UpstreamForwarder:
 def _check(upstreams: tuple[Upstream, ...]) -> None:
     problems = tuple(
         f"upstream {upstream.name!r}, target {target.name!r}: {target.host!r} is not a host; "
-        "write host and port of a plain HTTP server (TLS to upstreams is not spoken), or unix:/path of a socket"
+        "write host and port without a scheme (TLS is the target's own setting), or unix:/path of a socket"
         for upstream in upstreams
         for target in upstream.targets
         if "://" in target.host or not target.host or (target.port <= 0 and not target.host.startswith(UNIX))

@@ -14,7 +14,7 @@ import httpx2
 import msgspec
 
 from gateway import logs
-from gateway.proxy.pool import UNIX
+from gateway.proxy.resolve import UNIX
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

@@ -1,30 +1,35 @@
 """The connections of one worker to one target: idle ones, busy ones, those being opened, and who waits for one.
 
-The pool never exceeds ``max_connections``; further calls wait in a queue of the same length, first come first served,
-and at most for the connect timeout. Idle connections are taken youngest first, so that the rest can age and close.
+The pool never exceeds ``max_connections``; up to ``queue`` further calls wait, first come first served, and at most for
+the connect timeout. Idle connections are taken youngest first, so that the rest can age and close.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from gateway.domain.traffic import ErrorKind
 from gateway.proxy.connection import UpstreamConnection
+from gateway.proxy.dial import DIAL_ERRORS, Dialer, reason_of
+from gateway.proxy.raw_connection import NoConnectionError, RawConnection
 
 if TYPE_CHECKING:
-    from gateway.domain.upstreams import Target, Timeouts
+    from collections.abc import Callable
+
+    from gateway.domain.upstreams import Target, Timeouts, Upstream
     from gateway.metrics import WorkerCounters
     from gateway.proxy.deadlines import Sweep
 
+P = TypeVar("P", bound=asyncio.BaseProtocol)
+
 # Shorter than the 5 s after which uvicorn and Node close an idle connection: who closes first decides who races.
 IDLE_S = 4.0
-UNIX = "unix:"
 STOPPING = "the gateway is stopping"
+FULL = "every connection is busy and the queue is full"
 
-_OPENED, _REUSED, _FAILED, _STALE = "opened", "reused", "failed", "stale"
+_OPENED, _REUSED, _FAILED, _STALE, _TURNED_AWAY = "opened", "reused", "failed", "stale", "turned_away"
 
 
 class Caller(Protocol):
@@ -50,23 +55,37 @@ class Caller(Protocol):
 class TargetPool:
     """Connections to one target of one upstream."""
 
-    def __init__(self, upstream: str, target: Target, max_connections: int, sweep: Sweep) -> None:
-        self.upstream = upstream
+    def __init__(self, upstream: Upstream, target: Target, sweep: Sweep, dialer: Dialer | None = None) -> None:
+        self.upstream = upstream.name
         self.target = target
-        self.max_connections = max_connections
+        self.max_connections = upstream.max_connections
+        self.max_waiting = upstream.queue
+        self._way = (dialer or Dialer()).way(upstream, target, self._moved)
         self._sweep = sweep
         self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()
         self._dials: dict[Caller, asyncio.Task[None]] = {}
         self._waiting: OrderedDict[Caller, None] = OrderedDict()
+        self._raw: set[RawConnection[Any]] = set()
+        self._raw_dials = 0
         self._retired = False
         self._closed = False
-        self._counts = dict.fromkeys((_OPENED, _REUSED, _FAILED, _STALE), 0)
+        self._counts = dict.fromkeys((_OPENED, _REUSED, _FAILED, _STALE, _TURNED_AWAY), 0)
+
+    def leads_to(self, upstream: Upstream, target: Target) -> bool:
+        """Whether these connections may go on under a newer definition of upstream and target."""
+        return self._way.leads_to(upstream, target)
+
+    def change(self, upstream: Upstream, target: Target) -> None:
+        """Take a newer definition that :meth:`leads_to` the same place."""
+        self.target = target
+        self.max_connections, self.max_waiting = upstream.max_connections, upstream.queue
+        self._way.change(upstream)
 
     @property
     def size(self) -> int:
         """Connections open or being opened."""
-        return len(self._open) + len(self._dials)
+        return len(self._open) + len(self._dials) + len(self._raw) + self._raw_dials
 
     @property
     def waiting(self) -> int:
@@ -90,12 +109,47 @@ class TargetPool:
         elif fresh and self._idle:
             self._idle[0].drop()  # frees its slot; the oldest is the likeliest to be stale too
             self._dial(caller)
-        elif len(self._waiting) < self.max_connections:
+        elif len(self._waiting) < self.max_waiting:
             self._waiting[caller] = None
             caller.deadline = now + caller.timeouts.connect_s
             self._sweep.watch(caller)
         else:
-            caller.turned_away("every connection is busy and the queue is full")
+            self._counts[_TURNED_AWAY] += 1
+            caller.turned_away(FULL)
+
+    async def dial_raw(self, make: Callable[[], P], connect_by: float) -> RawConnection[P]:
+        """A new connection that is the caller's to speak on: an upgrade, a tunnel.
+
+        It goes the same way as every other (addresses, TLS, Unix socket), is counted, and takes one of
+        ``max_connections`` until it is released; it does not wait in the queue, since what holds the others may last.
+
+        Args:
+            make: makes the protocol; it hears ``connection_made`` before this returns.
+            connect_by: monotonic seconds.
+
+        Raises:
+            NoConnectionError: the target cannot be reached in time, or every connection is busy.
+        """
+        self._make_room()
+        self._raw_dials += 1
+        try:
+            async with asyncio.timeout_at(connect_by):
+                transport, protocol, _ = await self._way.open(make)
+        except DIAL_ERRORS as error:
+            self._counts[_FAILED] += 1
+            reason, timed_out = _reason(error)
+            raise NoConnectionError(ErrorKind.UPSTREAM_UNAVAILABLE, 502, reason, timed_out=timed_out) from error
+        else:
+            if self._closed:
+                transport.abort()
+                raise NoConnectionError(ErrorKind.OVERLOADED, 503, STOPPING)
+            self._counts[_OPENED] += 1
+            raw = RawConnection(transport, protocol, self._raw_lost)
+            self._raw.add(raw)
+            return raw
+        finally:
+            self._raw_dials -= 1
+            self._serve()  # the slot is free again, or taken by the connection that was made
 
     def leave(self, caller: Caller) -> None:
         """The caller no longer wants a connection; harmless when it has none coming."""
@@ -113,7 +167,9 @@ class TargetPool:
 
     def released(self, connection: UpstreamConnection, now: float) -> None:
         """A connection is free: the next in the queue has it, or it becomes idle."""
-        if self._waiting:
+        if connection.retiring:
+            connection.drop()  # which opens another for the next in the queue
+        elif self._waiting:
             caller = self._next_waiting()
             self._counts[_REUSED] += 1
             caller.connected(connection, reused=True)
@@ -134,6 +190,7 @@ class TargetPool:
     def retire(self) -> None:
         """The target left the configuration: what is under way may end, nothing idle is kept."""
         self._retired = True
+        self._way.rest()
         for connection in tuple(self._idle):
             connection.drop()
 
@@ -148,6 +205,9 @@ class TargetPool:
             caller.turned_away(STOPPING)
         for connection in tuple(self._open):
             connection.shut(STOPPING)
+        for raw in tuple(self._raw):
+            raw.transport.abort()
+        self._way.close()
         return list(dials.values())
 
     def take_counts(self, counters: WorkerCounters) -> None:
@@ -174,39 +234,53 @@ class TargetPool:
         self._dials[caller] = task
 
     async def _open_for(self, caller: Caller) -> None:
+        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(caller.connect_by):
-                connection = await self._connect()
-        except (OSError, UnicodeError) as error:
-            # TimeoutError is an OSError: the kernel's ETIMEDOUT and our own clock mean the same to the caller.
+                _, connection, address = await self._way.open(lambda: UpstreamConnection(self, loop))
+        except DIAL_ERRORS as error:
             del self._dials[caller]
             self._counts[_FAILED] += 1
-            timed_out = isinstance(error, TimeoutError)
-            reason = f"no connection within {caller.timeouts.connect_s:g} s" if timed_out else _reason(error)
+            reason, timed_out = _reason(error)
+            if timed_out:
+                reason = f"no connection within {caller.timeouts.connect_s:g} s"
             self._serve()
             caller.unreachable(reason, timed_out=timed_out)
         else:
             del self._dials[caller]
             self._counts[_OPENED] += 1
+            connection.address = address
+            connection.retiring = not self._way.holds(address)
             self._open.add(connection)
             self._sweep.watch(connection)
             caller.connected(connection, reused=False)
 
-    async def _connect(self) -> UpstreamConnection:
-        loop = asyncio.get_running_loop()
-        host = self.target.host
-        if host.startswith(UNIX):
-            _, connection = await loop.create_unix_connection(
-                lambda: UpstreamConnection(self, loop), host.removeprefix(UNIX)
-            )
-        else:
-            _, connection = await loop.create_connection(lambda: UpstreamConnection(self, loop), host, self.target.port)
-        return connection
+    def _moved(self) -> None:
+        """The name no longer stands for some addresses: connections to them end with their exchange."""
+        for connection in tuple(self._open):
+            if not self._way.holds(connection.address):
+                connection.retiring = True
+        for connection in tuple(self._idle):
+            if connection.retiring:
+                connection.drop()
+
+    def _make_room(self) -> None:
+        if self._closed:
+            raise NoConnectionError(ErrorKind.OVERLOADED, 503, STOPPING)
+        if self.size >= self.max_connections and self._idle:
+            self._idle[0].drop()
+        if self.size >= self.max_connections:
+            self._counts[_TURNED_AWAY] += 1
+            raise NoConnectionError(ErrorKind.OVERLOADED, 503, "every connection is busy")
+
+    def _raw_lost(self, raw: RawConnection[Any]) -> None:
+        self._raw.discard(raw)
+        self._serve()
 
 
-def _reason(error: Exception) -> str:
-    """In words that name no address: clients get to see them, and asyncio's own texts hold host and port."""
-    if isinstance(error, (socket.gaierror, UnicodeError)):
-        return "no connection: the name does not resolve"
-    number = getattr(error, "errno", None)
-    return f"no connection: {os.strerror(number)}" if number else "no connection: every address refused"
+def _reason(error: Exception) -> tuple[str, bool]:
+    """Why there is no connection, and whether it was for lack of time."""
+    # TimeoutError is an OSError: the kernel's ETIMEDOUT and our own clock mean the same to the caller.
+    if isinstance(error, TimeoutError):
+        return "no connection within the connect timeout", True
+    return reason_of(error), False

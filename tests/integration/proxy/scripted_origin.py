@@ -204,8 +204,10 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxy_to(*targets: Target, timeouts: Timeouts = PATIENT, max_connections: int = 16) -> AsyncIterator[Proxy]:
-    proxy = Proxy(Upstream("orders", targets, timeouts, max_connections=max_connections))
+async def proxy_to(
+    *targets: Target, timeouts: Timeouts = PATIENT, max_connections: int = 16, queue: int = 256
+) -> AsyncIterator[Proxy]:
+    proxy = Proxy(Upstream("orders", targets, timeouts, max_connections=max_connections, queue=queue))
     try:
         yield proxy
     finally:
@@ -214,12 +216,16 @@ async def proxy_to(*targets: Target, timeouts: Timeouts = PATIENT, max_connectio
 
 @asynccontextmanager
 async def proxied(
-    script: Callable[[Peer], Awaitable[None]], *, timeouts: Timeouts = PATIENT, max_connections: int = 16
+    script: Callable[[Peer], Awaitable[None]],
+    *,
+    timeouts: Timeouts = PATIENT,
+    max_connections: int = 16,
+    queue: int = 256,
 ) -> AsyncIterator[tuple[Proxy, Origin]]:
     """One origin that follows ``script``, and a proxy before it."""
     async with (
         Origin(script).listening() as origin,
-        proxy_to(origin.target, timeouts=timeouts, max_connections=max_connections) as proxy,
+        proxy_to(origin.target, timeouts=timeouts, max_connections=max_connections, queue=queue) as proxy,
     ):
         yield proxy, origin
 

@@ -356,12 +356,13 @@ async def test_calls_wait_their_turn_and_more_than_the_queue_holds_are_turned_aw
             order.append(head.split(b" ")[1])
             await peer.send(ok())
 
-    async with proxied(script, max_connections=2) as (proxy, origin):
+    async with proxied(script, max_connections=2, queue=2) as (proxy, origin):
         calls = [proxy.send(path=b"/%d" % n)[1] for n in range(5)]
         for sink in calls:
             await sink.wait()
     assert [sink.kind for sink in calls] == ["", "", "", "", "overloaded"]
     assert calls[4].failure.status == 503
+    assert proxy.counted("turned_away") == 1
     assert order[2:] == [b"/2", b"/3"]
     assert origin.accepted == 2
 
@@ -495,7 +496,7 @@ async def test_closing_tells_every_exchange_and_opens_nothing_more():
 async def test_a_target_that_is_no_plain_host_is_refused_and_nothing_changes():
     async with proxied(answering(ok())) as (proxy, _):
         tls = Upstream("orders", (Target("a:443", "https://a", 443),))
-        with pytest.raises(ConfigError, match="TLS to upstreams is not spoken"):
+        with pytest.raises(ConfigError, match="is not a host"):
             proxy.forwarder.apply((tls,), (), 0)
         assert (await proxy.ask()).ended
 

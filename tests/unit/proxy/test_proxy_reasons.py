@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from gateway.proxy.pool import _reason
+from gateway.proxy.dial import reason_of
 
 
 @pytest.mark.parametrize(
@@ -20,4 +20,4 @@ from gateway.proxy.pool import _reason
     ],
 )
 def test_no_address_or_name_of_the_inside_is_told(error, said):
-    assert _reason(error) == f"no connection: {said}"
+    assert reason_of(error) == f"no connection: {said}"
