@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.domain.snapshot import Directive, DirectiveKind
 from gateway.domain.upstreams import Target
-from gateway.proxy.balance import Orders, Rotation, ejections_of
+from gateway.proxy.balance import Rotation
+from gateway.proxy.orders import Orders, ejections_of
 
 
 def rotation(**weights: int) -> Rotation:
