@@ -58,6 +58,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
 
     steps: Steps
 
+    certificate = b""  # DER of the client's, verified; empty when it showed none
     _begun_at = 0  # monotonic µs; of the connection until a request has begun on it
     _idle_since = 0  # monotonic µs since the last answer was whole, 0 while a request is under way
     _in_head = True
@@ -68,6 +69,9 @@ class StrictHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """A client connected. One timer serves the connection for as long as it lives."""
         super().connection_made(transport)
+        ssl_object = transport.get_extra_info("ssl_object")
+        if ssl_object is not None:
+            self.certificate = ssl_object.getpeercert(binary_form=True) or b""
         self._begun_at = now_us()
         self._asgi = {"version": self.asgi_version, "spec_version": "2.3"}
         self._timer = self.loop.call_later(self._pause_s(), self._look)
@@ -173,6 +177,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
             "headers": self.headers,
             "state": dict(self.app_state),
             "sentinel.target": url,
+            "sentinel.certificate": self.certificate,
             "sentinel.started_at": self._begun_at,
         }
 
