@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -71,7 +72,7 @@ def check(path: Path, environ: Mapping[str, str]) -> CheckResult:
 def check_text(text: str, source: str, settings: Settings, *, folder: Path | None = None) -> CheckResult:
     """Judge a text. ``source`` is the name that stands in findings; relative paths begin at ``folder`` (here: cwd)."""
     read = reading.read(text, source, settings.overrides)
-    context = Context(read, settings, folder or Path.cwd())
+    context = Context(read, settings, folder or Path.cwd(), time.time())
     key_files: dict[str, str] = {}
     if read.is_toml:
         upstreams.judge(context)

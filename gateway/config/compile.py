@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.config import compile_routes, compile_upstreams
 from gateway.config.rules.access import issuers
 from gateway.config.rules.operations import KEY_VARIABLES, channel_name, channel_variable
 from gateway.config.rules.service import admin_prefixes
-from gateway.domain.access import JwtPolicy, RequiredClaim
-from gateway.domain.limits import Limit, TenantPlan
+from gateway.domain.access import JwtPolicy, RequiredClaim, ServerTls
+from gateway.domain.limits import TenantPlan
 from gateway.domain.policy import DetectSettings, DiagnoseSettings, NotifyChannel, RemediateSettings
-from gateway.domain.routing import Route
 from gateway.domain.snapshot import EdgePolicy, Snapshot
-from gateway.domain.upstreams import HealthCheck, Target, Timeouts, Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from gateway.config.document import Document, RouteEntry, UpstreamEntry
-    from gateway.config.notation import LimitRule
+    from gateway.config.document import Document, Server
     from gateway.domain.access import ApiKey
     from gateway.domain.snapshot import Directive
 
 _EVERYWHERE = frozenset({"0.0.0.0", "[::]", "::"})  # an address to listen on, not one to go to
-_WINDOW_NAMES = {1: "second", 60: "minute", 3600: "hour", 86400: "day"}
+# What `security_headers = true` puts on answers: the set the OWASP Secure Headers project gives for any application
+# that cannot be known more closely. No Content-Security-Policy: a right one depends on the pages.
+SECURITY_HEADERS = (
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "strict-origin-when-cross-origin"),
+)
+STRICT_TRANSPORT = ("strict-transport-security", "max-age=31536000")  # a year; subdomains are not ours to promise for
 
 
 def snapshot(
@@ -48,13 +53,14 @@ def snapshot(
     return Snapshot(
         revision=revision,
         created_at=created_at,
-        routes=tuple(_route(entry) for entry in document.routes),
-        upstreams=tuple(_upstream(entry) for entry in document.upstreams),
+        routes=tuple(compile_routes.route(entry) for entry in document.routes),
+        upstreams=tuple(compile_upstreams.upstream(entry) for entry in document.upstreams),
         policy=edge_policy(document),
         jwt=jwt,
         key_sets={url: text for url, text in (key_sets or {}).items() if url in urls},
         plans=tuple(
-            TenantPlan(name=name, limits=_limits(f"plan:{name}", plan.limit)) for name, plan in document.plans.items()
+            TenantPlan(name, *compile_routes.limits(f"plan:{name}", plan.limit))
+            for name, plan in document.plans.items()
         ),
         tenant_plans={name: tenant.plan for name, tenant in document.tenants.items()},
         keys=tuple(keys),
@@ -67,16 +73,39 @@ def snapshot(
 
 def edge_policy(document: Document) -> EdgePolicy:
     """Limits of size and trust for every request."""
+    server = document.server
     return EdgePolicy(
-        max_header_bytes=document.server.max_header_bytes,
-        max_body_bytes=document.server.max_body_bytes,
-        trusted_proxies=document.server.trusted_proxies,
+        max_header_bytes=server.max_header_bytes,
+        max_body_bytes=server.max_body_bytes,
+        trusted_proxies=server.trusted_proxies,
         admin_prefixes=admin_prefixes(document.admin.bind),
         redis=bool(document.redis.url),
         limiter_budget_s=document.redis.budget_s,
         spool_max_bytes=document.log.spool_max_bytes,
         server_timing=document.log.server_timing,
+        tls=None
+        if server.tls is None
+        else ServerTls(
+            certificate_file=server.tls.certificate_file,
+            key_file=server.tls.key_file,
+            client_ca_file=server.tls.client_ca_file,
+            client_certificates=server.tls.client_certificates,
+            min_version=server.tls.min_version,
+        ),
+        allow=server.allow,
+        deny=server.deny,
+        security_headers=_security_headers(server),
+        compress_min_bytes=server.compress_min_bytes,
     )
+
+
+def _security_headers(server: Server) -> tuple[tuple[str, str], ...]:
+    """What ``security_headers`` stands for: nothing, the usual set, or the operator's own."""
+    if isinstance(server.security_headers, dict):
+        return tuple((name.lower(), value) for name, value in server.security_headers.items())
+    if not server.security_headers:
+        return ()
+    return SECURITY_HEADERS if server.tls is None else (*SECURITY_HEADERS, STRICT_TRANSPORT)
 
 
 def jwt_policies(document: Document, key_files: Mapping[str, str]) -> tuple[JwtPolicy, ...]:
@@ -96,6 +125,7 @@ def jwt_policies(document: Document, key_files: Mapping[str, str]) -> tuple[JwtP
             tenant_claim=entry.tenant_claim,
             subject_prefix=entry.subject_prefix,
             scopes_claims=entry.scopes_claim,
+            roles_claims=entry.roles_claim,
         )
         for entry in issuers(document)
     )
@@ -105,10 +135,12 @@ def admin_url(document: Document) -> str:
     """Where people reach the admin plane: as configured, else as seen from this machine. Without a slash at the end."""
     if document.admin.url:
         return document.admin.url.rstrip("/")
+    scheme = "http"
     host, _, port = document.admin.bind.rpartition(":")
     if document.admin.bind == "shared":
         host, port = document.server.host, str(document.server.port)
-    return f"http://{'127.0.0.1' if host in _EVERYWHERE else host}:{port}"
+        scheme = "http" if document.server.tls is None else "https"
+    return f"{scheme}://{'127.0.0.1' if host in _EVERYWHERE else host}:{port}"
 
 
 def detect_settings(document: Document) -> DetectSettings:
@@ -165,56 +197,4 @@ def notify_channels(document: Document) -> tuple[NotifyChannel, ...]:
             severities=entry.severities,
         )
         for entry in document.notify
-    )
-
-
-def _route(entry: RouteEntry) -> Route:
-    return Route(
-        name=entry.name,
-        path=entry.match.path,
-        upstream=entry.upstream,
-        methods=frozenset(entry.match.methods),
-        host=entry.match.host.lower(),
-        strip_prefix=entry.strip_prefix,
-        auth=entry.auth,
-        scopes=frozenset(entry.scopes),
-        limits=_limits(entry.name, entry.limit),
-        limit_unavailable=entry.limit_unavailable,
-    )
-
-
-def _limits(family: str, rules: Iterable[LimitRule]) -> tuple[Limit, ...]:
-    # The name is the bucket's identity: it leaves out the rate, so that a changed limit goes on with the same bucket.
-    return tuple(
-        Limit(
-            name=f"{family}.{rule.scope}.{_WINDOW_NAMES[rule.window_s]}",
-            rate=rule.count / rule.window_s,
-            burst=rule.burst,
-            scope=rule.scope,
-            window_s=rule.window_s,
-        )
-        for rule in rules
-    )
-
-
-def _upstream(entry: UpstreamEntry) -> Upstream:
-    return Upstream(
-        name=entry.name,
-        targets=tuple(
-            Target(name=target.url.name, host=target.url.host, port=target.url.port, weight=target.weight)
-            for target in entry.targets
-        ),
-        timeout=Timeouts(
-            connect_s=entry.timeout.connect_s, header_s=entry.timeout.header_s, idle_s=entry.timeout.idle_s
-        ),
-        health=None
-        if entry.health is None
-        else HealthCheck(
-            path=entry.health.path,
-            interval_s=entry.health.interval_s,
-            healthy=entry.health.healthy,
-            unhealthy=entry.health.unhealthy,
-        ),
-        depends_on=entry.depends_on,
-        max_connections=entry.max_connections,
     )

@@ -6,58 +6,33 @@ explains each key, and a test holds the two together.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-from gateway.config import notation
-from gateway.config.notation import Address, LimitRule
-from gateway.config.schema import Notation, OneOrMany, Shorthand
-from gateway.domain.access import AuthMode
+from gateway.config.document_routes import Limits, RouteEntry
+from gateway.config.document_upstreams import UpstreamEntry
+from gateway.config.schema import Shorthand, Switch
+from gateway.config.values import Duration, Network, Pause, Secretive, Share, Size, Texts, Url, WebUrl, key
 from gateway.domain.incident import Severity
-from gateway.domain.limits import WhenUnavailable
 from gateway.domain.plan import Mode
 
-
-class Url(str):
-    """A URL whose ``repr`` hides the password, so that no log line or trace shows it."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        scheme, separator, rest = self.partition("://")
-        shown = rest.rpartition("@")[2]
-        return f"'{scheme}{separator}{'[hidden]@' if '@' in rest else ''}{shown}'"
-
-
-Duration = Annotated[float, Notation(notation.duration, 'a duration such as "30s"')]
-Pause = Annotated[float, Notation(notation.pause, 'a duration such as "30s"')]  # zero is meant
-Size = Annotated[int, Notation(notation.size, 'a size such as "100MiB"')]
-Limits = Annotated[
-    tuple[Annotated[LimitRule, Notation(notation.limit, 'a limit such as "100/s burst 200 per subject"')], ...],
-    OneOrMany(),
-]
-TargetUrl = Annotated[Address, Notation(notation.target, 'an address such as "http://10.0.0.5:9000"')]
-WebUrl = Annotated[str, Notation(notation.web_url, "an http or https URL")]
-Network = Annotated[str, Notation(notation.network, 'a network such as "10.0.0.0/8"')]
-Secretive = Annotated[Url, Notation(Url, "a URL")]
-Texts = Annotated[tuple[str, ...], OneOrMany()]
 Algorithm = Literal[
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
 ]
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
-def key(name: str, default: Any = msgspec.NODEFAULT) -> Any:
-    """A field whose key in the file has another name than the attribute, which carries the unit."""
-    return msgspec.field(default=default, name=name)
+class ServerTlsEntry(msgspec.Struct, frozen=True):
+    """How clients are answered over TLS."""
+
+    certificate_file: str = key("certificate")
+    key_file: str = key("key")
+    client_ca_file: str = key("client_ca", "")
+    client_certificates: Literal["off", "optional", "required"] = "off"
+    min_version: Literal["1.2", "1.3"] = "1.2"
 
 
-class Section(msgspec.Struct, frozen=True, kw_only=True):
-    """A table of the file."""
-
-
-class Server(Section, frozen=True):
+class Server(msgspec.Struct, frozen=True):
     """Where clients are answered, and within what."""
 
     host: str = "127.0.0.1"
@@ -68,9 +43,14 @@ class Server(Section, frozen=True):
     max_header_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1_048_576)] = 16384
     max_body_bytes: Size = key("max_body", 100 * 1024 * 1024)
     run_dir: str = "run"
+    allow: tuple[Network, ...] = ()
+    deny: tuple[Network, ...] = ()
+    security_headers: Annotated[dict[str, str] | bool, Switch()] = False
+    compress_min_bytes: Size = key("compress_min", 1024)
+    tls: ServerTlsEntry | None = None
 
 
-class Admin(Section, frozen=True):
+class Admin(msgspec.Struct, frozen=True):
     """Where operators are answered."""
 
     bind: str = "127.0.0.1:8001"
@@ -79,47 +59,47 @@ class Admin(Section, frozen=True):
     metrics_token_env: str = "SENTINEL_METRICS_TOKEN"  # noqa: S105 - the name of a variable
 
 
-class Retention(Section, frozen=True):
+class Retention(msgspec.Struct, frozen=True):
     """How long the store keeps what."""
 
     requests_s: Duration = key("requests", 30 * 86400.0)
     buckets_s: Duration = key("buckets", 90 * 86400.0)
 
 
-class Store(Section, frozen=True):
+class Store(msgspec.Struct, frozen=True):
     """The database."""
 
     url: Secretive = Url("sqlite:///run/sentinel.db")
     retention: Retention = Retention()
 
 
-class Redis(Section, frozen=True):
+class Redis(msgspec.Struct, frozen=True):
     """Where the buckets of limits live; empty: in each worker."""
 
     url: Secretive = Url("")
     budget_s: Duration = key("budget", 0.025)
 
 
-class Log(Section, frozen=True):
+class Log(msgspec.Struct, frozen=True):
     """What is written down of requests."""
 
     spool_max_bytes: Size = key("spool_max", 1024**3)
     server_timing: bool = False
 
 
-class LogOutput(Section, frozen=True):
+class LogOutput(msgspec.Struct, frozen=True):
     """What the program says about itself on standard error."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
 
-class ClaimRule(Section, frozen=True):
+class ClaimRule(msgspec.Struct, frozen=True):
     """What a claim must hold."""
 
     one_of: Texts
 
 
-class JwtIssuer(Section, frozen=True):
+class JwtIssuer(msgspec.Struct, frozen=True):
     """How one issuer's bearer tokens are verified."""
 
     algorithms: tuple[Algorithm, ...] = ("HS256",)
@@ -135,6 +115,7 @@ class JwtIssuer(Section, frozen=True):
     tenant_claim: str = "tenant"
     subject_prefix: str = ""
     scopes_claim: Texts = ("scope", "scp")
+    roles_claim: Texts = ("roles",)
 
 
 class Jwt(JwtIssuer, frozen=True):
@@ -143,85 +124,28 @@ class Jwt(JwtIssuer, frozen=True):
     issuers: tuple[JwtIssuer, ...] = ()
 
 
-class Auth(Section, frozen=True):
+class Auth(msgspec.Struct, frozen=True):
     """Proofs of identity."""
 
     jwt: Jwt | None = None
 
 
-class Plan(Section, frozen=True):
+class Plan(msgspec.Struct, frozen=True):
     """Limits a tenant bought."""
 
     limit: Limits
 
 
-class Tenant(Section, frozen=True):
+class Tenant(msgspec.Struct, frozen=True):
     """Which plan a tenant has."""
 
     plan: str
 
 
-class TargetEntry(Section, frozen=True):
-    """One address of an upstream."""
-
-    url: TargetUrl
-    weight: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
-
-
-class Health(Section, frozen=True):
-    """Active probing of targets."""
-
-    path: str
-    interval_s: Duration = key("interval", 5.0)
-    healthy: Annotated[int, msgspec.Meta(ge=1, le=100)] = 2
-    unhealthy: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
-
-
-class UpstreamTimeout(Section, frozen=True):
-    """How long to wait for an upstream."""
-
-    connect_s: Duration = key("connect", 1.0)
-    header_s: Duration = key("header", 10.0)
-    idle_s: Duration = key("idle", 30.0)
-
-
-class UpstreamEntry(Section, frozen=True):
-    """A named service."""
-
-    name: str
-    targets: tuple[Annotated[TargetEntry, Shorthand("url")], ...]
-    balance: Literal["round_robin"] = "round_robin"
-    health: Health | None = None
-    depends_on: tuple[str, ...] = ()
-    timeout: UpstreamTimeout = UpstreamTimeout()
-    max_connections: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 256
-
-
-class Match(Section, frozen=True):
-    """Which requests a route takes."""
-
-    path: str
-    methods: tuple[str, ...] = ()
-    host: str = ""
-
-
-class RouteEntry(Section, frozen=True):
-    """What a request is matched to."""
-
-    name: str
-    match: Match
-    upstream: str
-    strip_prefix: str = ""
-    auth: AuthMode = AuthMode.NONE
-    scopes: tuple[str, ...] = ()
-    limit: Limits = ()
-    limit_unavailable: WhenUnavailable = WhenUnavailable.LOCAL
-
-
 Z = Annotated[float, msgspec.Meta(ge=0.5, le=100)]
 
 
-class ZScores(Section, frozen=True):
+class ZScores(msgspec.Struct, frozen=True):
     """How far from its baseline a minute must be for each severity."""
 
     p1: Z = 5.0
@@ -230,7 +154,7 @@ class ZScores(Section, frozen=True):
     p4: Z = 2.0
 
 
-class Detect(Section, frozen=True):
+class Detect(msgspec.Struct, frozen=True):
     """When something counts as wrong."""
 
     error_share: Share = 0.05
@@ -242,14 +166,14 @@ class Detect(Section, frozen=True):
     cooldown_s: Pause = key("cooldown", 1800.0)
 
 
-class Budget(Section, frozen=True):
+class Budget(msgspec.Struct, frozen=True):
     """What the model may cost."""
 
     per_incident_tokens: Annotated[int, msgspec.Meta(ge=1000, le=1_000_000)] = 20_000
     per_day_usd: Annotated[float, msgspec.Meta(ge=0, le=10_000)] = 5.0
 
 
-class Diagnose(Section, frozen=True):
+class Diagnose(msgspec.Struct, frozen=True):
     """Which model may write reports."""
 
     provider: Literal["none", "anthropic", "openai"] = "none"
@@ -260,7 +184,7 @@ class Diagnose(Section, frozen=True):
     budget: Budget = Budget()
 
 
-class Remediate(Section, frozen=True):
+class Remediate(msgspec.Struct, frozen=True):
     """What may run by itself."""
 
     mode: Mode = Mode.APPROVE
@@ -269,7 +193,7 @@ class Remediate(Section, frozen=True):
     approval_ttl_s: Duration = key("approval_ttl", 1800.0)
 
 
-class NotifyEntry(Section, frozen=True):
+class NotifyEntry(msgspec.Struct, frozen=True):
     """One place that is told."""
 
     kind: Literal["slack", "webhook"]
@@ -280,7 +204,7 @@ class NotifyEntry(Section, frozen=True):
     severities: tuple[Severity, ...] = tuple(Severity)
 
 
-class Document(Section, frozen=True):
+class Document(msgspec.Struct, frozen=True):
     """The whole of sentinel.toml."""
 
     server: Server = Server()

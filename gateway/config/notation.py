@@ -1,4 +1,4 @@
-"""The small notations inside values: durations, sizes, limits, addresses. Pure; errors point into the value."""
+"""The small notations inside values: durations, sizes, addresses. Pure; errors point into the value."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
-
-from gateway.domain.limits import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,9 +27,10 @@ _SIZE_UNITS = {
     "GB": 10**9,
     "TB": 10**12,
 }
-_WINDOWS_S = {"s": 1, "min": 60, "h": 3600, "day": 86400}
-_MOST_TOKENS = 1_000_000_000  # a bucket's arithmetic stays exact in a double far beyond this
+UNIX = "unix:"
+_PORTS = {"http": 80, "https": 443}  # where a target names none
 _HIGHEST_PORT = 65535
+_LONGEST_SOCKET = 107  # sun_path holds 108 bytes on Linux with its final NUL
 _HOST_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _LONGEST_HOST = 253  # RFC 1035 section 2.3.4, without the final dot
 
@@ -45,24 +44,23 @@ class NotationError(ValueError):
         self.remedy = remedy
 
 
-class LimitRule(msgspec.Struct, frozen=True):
-    """``count`` requests per ``window_s`` seconds, at most ``burst`` at once, counted per ``scope``."""
-
-    count: int
-    window_s: int
-    burst: int
-    scope: Scope
-
-
 class Address(msgspec.Struct, frozen=True):
-    """Where a service listens; ``name`` is ``host:port`` with brackets around IPv6."""
+    """Where a service listens; of a Unix socket ``host`` is ``unix:/path`` and the port 0."""
 
     host: str
     port: int
+    tls: bool = False
+
+    @property
+    def unix(self) -> bool:
+        """Whether that is a socket of this machine."""
+        return self.host.startswith(UNIX)
 
     @property
     def name(self) -> str:
-        """Such as ``10.0.0.5:9000`` or ``[::1]:9000``."""
+        """Such as ``10.0.0.5:9000``, ``[::1]:9000`` or ``unix:/run/orders.sock``."""
+        if self.unix:
+            return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
@@ -124,79 +122,6 @@ def size(text: str) -> int:
     return int(count)
 
 
-def limit(text: str) -> LimitRule:
-    """A rule out of ``100/s burst 200 per subject``. Without a burst, one window's worth may come at once."""
-    words = [(found.group(), found.start()) for found in re.finditer(r"\S+", text)]
-    if not words:
-        raise NotationError("a limit is empty", remedy='write it such as "100/s burst 200 per subject"')
-    count, window_s = _rate(*words[0])
-    rest = words[1:]
-    burst = count
-    if rest and rest[0][0] == "burst":
-        if len(rest) == 1:
-            raise NotationError('"burst" lacks its number', offset=rest[0][1], remedy=f'write "burst {count * 2}"')
-        burst = _tokens(rest[1][0], rest[1][1], "burst")
-        rest = rest[2:]
-    return LimitRule(count=count, window_s=window_s, burst=burst, scope=_scope(rest, len(text)))
-
-
-def _rate(word: str, offset: int) -> tuple[int, int]:
-    count, slash, unit = word.partition("/")
-    if not slash:
-        raise NotationError(f'"{word}" is not a rate', offset=offset, remedy='write it such as "100/s"')
-    tokens = _tokens(count, offset, "rate")
-    if unit not in _WINDOWS_S:
-        aliases = {"sec": "s", "second": "s", "m": "min", "minute": "min", "hour": "h", "d": "day"}
-        meant = f'did you mean "{aliases[unit]}"?' if unit in aliases else "use s, min, h or day"
-        raise NotationError(f'unknown unit "{unit}" in the rate', offset=offset + len(count) + 1, remedy=meant)
-    return tokens, _WINDOWS_S[unit]
-
-
-def _tokens(word: str, offset: int, what: str) -> int:
-    if not re.fullmatch(r"\d{1,10}", word, re.ASCII) or not 1 <= int(word) <= _MOST_TOKENS:
-        raise NotationError(
-            f'the {what} "{word}" is not a whole number from 1 to {_MOST_TOKENS}',
-            offset=offset,
-            remedy='for less than one a second choose a longer unit, such as "30/min"' if what == "rate" else "",
-        )
-    return int(word)
-
-
-def _scope(words: list[tuple[str, int]], end: int) -> Scope:
-    scopes = [scope.value for scope in Scope]
-    if not words:
-        raise NotationError("a limit does not say whom it counts", offset=end, remedy=f'add "per {listed(scopes)}"')
-    word, offset = words[0]
-    if word != "per":
-        raise NotationError(
-            f'"{word}" is not expected here',
-            offset=offset,
-            remedy=did_you_mean(word, ("burst", "per"), otherwise='the order is "RATE burst N per SCOPE"'),
-        )
-    if len(words) == 1:
-        raise NotationError('"per" lacks its scope', offset=offset, remedy=f'write "per {listed(scopes)}"')
-    scope, offset = words[1]
-    if "," in scope:
-        raise NotationError(
-            "one limit per string",
-            offset=offset + scope.index(","),
-            remedy='several stand in a list: ["100/s per subject", "1000/min per tenant"]',
-        )
-    if scope not in scopes:
-        raise NotationError(
-            f'unknown scope "{scope}"',
-            offset=offset,
-            remedy=did_you_mean(scope, scopes, otherwise=f"use {listed(scopes)}"),
-        )
-    if words[2:]:
-        raise NotationError(
-            f'"{words[2][0]}" is one word too many',
-            offset=words[2][1],
-            remedy='several limits stand in a list: ["100/s per subject", "1000/min per tenant"]',
-        )
-    return Scope(scope)
-
-
 def host_name(text: str) -> bool:
     """Whether that is an IP address or a host name by the rules of the DNS."""
     try:
@@ -225,29 +150,50 @@ def _port(text: str, offset: int) -> int:
 
 
 def target(text: str) -> Address:
-    """The address of an upstream's target out of ``http://host:port``; port 80 where none is written."""
+    """The address of an upstream's target: ``http://host:port``, ``https://host:port`` or ``unix:/path``.
+
+    Ports left out are 80 and 443.
+    """
+    if text.startswith(UNIX):
+        return _socket(text)
     form = 'write it as "http://host:port"'
     if "://" not in text:
         raise NotationError(f'"{text}" has no scheme', remedy=f'did you mean "http://{text}"?')
     scheme = text.partition("://")[0]
-    if scheme != "http":
-        raise NotationError(f'the scheme is "{scheme}", expected "http"', remedy=form)
-    authority = re.split(r"[/?#]", text[len("http://") :], maxsplit=1)[0]
-    rest = text[len("http://") + len(authority) :]
+    if scheme not in _PORTS:
+        raise NotationError(f'the scheme is "{scheme}", expected "http", "https" or "unix"', remedy=form)
+    start = len(scheme) + len("://")
+    authority = re.split(r"[/?#]", text[start:], maxsplit=1)[0]
+    rest = text[start + len(authority) :]
     if "@" in authority:
-        raise NotationError("a target carries no user name or password", offset=len("http://"), remedy=form)
+        raise NotationError("a target carries no user name or password", offset=start, remedy=form)
     if rest not in {"", "/"}:
         raise NotationError(
             f'a target is an address without a path, found "{rest}"',
-            offset=len("http://") + len(authority),
-            remedy="the path of a request is passed on as it is; see strip_prefix of [[routes]]",
+            offset=start + len(authority),
+            remedy="the path of a request is passed on as it is; see strip_prefix and rewrite of [[routes]]",
         )
-    host, port = _authority(authority)
-    return Address(host=host, port=port)
+    host, port = _authority(authority, start, _PORTS[scheme])
+    return Address(host=host, port=port, tls=scheme == "https")
 
 
-def _authority(authority: str) -> tuple[str, int]:
-    start = len("http://")
+def _socket(text: str) -> Address:
+    """The address of a Unix socket: host and name are the whole text, as connections and metrics know it."""
+    path = text.removeprefix(UNIX)
+    if not path.startswith("/") or path.startswith("//"):
+        raise NotationError(
+            f'"{path}" is not the absolute path of a socket',
+            offset=len(UNIX),
+            remedy=f'write "unix:/{path.lstrip("/")}"',
+        )
+    if not path.isprintable() or path.endswith("/") or len(path.encode()) > _LONGEST_SOCKET:
+        raise NotationError(
+            f"a socket's path has at most {_LONGEST_SOCKET} visible bytes and no slash at its end", offset=len(UNIX)
+        )
+    return Address(host=text, port=0)
+
+
+def _authority(authority: str, start: int, usual: int) -> tuple[str, int]:
     found = re.fullmatch(r"(?:\[(?P<six>[^\]]*)\]|(?P<host>[^:]*))(?::(?P<port>.*))?", authority)
     host = "" if found is None else (found["six"] or found["host"] or "").lower()
     if found is None or not host_name(host) or (found["six"] is not None) != (":" in host):
@@ -256,7 +202,7 @@ def _authority(authority: str) -> tuple[str, int]:
             offset=start,
             remedy='an IPv6 address stands in brackets: "http://[::1]:9000"' if authority.count(":") > 1 else "",
         )
-    port = 80 if found["port"] is None else _port(found["port"], start + found.start("port"))
+    port = usual if found["port"] is None else _port(found["port"], start + found.start("port"))
     return host, port
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from gateway.config.findings import Finding
 from gateway.config.notation import did_you_mean
@@ -59,7 +59,7 @@ def apply(
     return merged, origins, findings
 
 
-def _place(shape: Table, parts: list[str], raw: Any) -> tuple[list[str], Scalar | Many] | None:
+def _place(shape: Table, parts: list[str], raw: Any) -> tuple[list[str], Scalar | Many | Named] | None:
     path: list[str] = []
     here: Shape = shape
     for part in parts:
@@ -77,18 +77,29 @@ def _place(shape: Table, parts: list[str], raw: Any) -> tuple[list[str], Scalar 
         here = names[found]
         path.append(found)
         raw = raw.get(found) if isinstance(raw, dict) else None
-    if isinstance(here, Scalar) or (isinstance(here, Many) and isinstance(here.item, Scalar)):
-        return path, here
-    return None
+    return (path, here) if _in_one_text(here) else None
 
 
-def _value(shape: Scalar | Many, text: str) -> Any:
+def _in_one_text(shape: Shape) -> TypeGuard[Scalar | Many | Named]:
+    """Whether a value of this shape can be written as one text: what is plain, or a list of what is."""
+    match shape:
+        case Many(item=Table(shorthand=shorthand), single=single):
+            return single and bool(shorthand)
+        case Named(switch=switch):
+            return switch
+        case Table():
+            return False
+        case _:
+            return True
+
+
+def _value(shape: Scalar | Many | Named, text: str) -> Any:
     """The text as the file would hold it; what does not convert stays text, and the reader complains."""
     if isinstance(shape, Many):
         if shape.single:
             return [part.strip() for part in text.split(",")] if "," in text else text
         return [part.strip() for part in text.split(",") if part.strip()]
-    if shape.kind is bool:
+    if isinstance(shape, Named) or shape.kind is bool:
         return _TRUTH.get(text.strip().lower(), text)
     if shape.kind is int and re.fullmatch(r"\s*[+-]?\d{1,18}\s*", text, re.ASCII):
         return int(text)

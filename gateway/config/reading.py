@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gateway.config import overrides
-from gateway.config.document import Document, Server, Url
+from gateway.config.document import Document, Server
 from gateway.config.findings import Finding, Report
 from gateway.config.notation import NotationError, did_you_mean, listed, nearest
 from gateway.config.positions import Path, Positions
 from gateway.config.schema import Key, Many, Named, Scalar, Shape, Table, table
+from gateway.config.values import Url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -143,8 +144,8 @@ class _Reader:
         match shape:
             case Table():
                 return self.table(shape, raw, path)
-            case Named(item=item):
-                return self._named(item, raw, path)
+            case Named():
+                return self._named(shape, raw, path)
             case Many():
                 return self._many(shape, raw, path)
             case Scalar():
@@ -198,15 +199,21 @@ class _Reader:
                     did_you_mean(name, remaining, otherwise=f"known are {listed(shape.keys, last='and')}"),
                 )
 
-    def _named(self, shape: Table, raw: Any, path: Path) -> Any:
+    def _named(self, shape: Named, raw: Any, path: Path) -> Any:
+        if shape.switch and isinstance(raw, bool):
+            return raw
         if not isinstance(raw, dict):
-            self._mistyped(raw, path, f"tables with names; write [{dotted(path)}.NAME]")
+            expected = f"tables with names; write [{dotted(path)}.NAME]"
+            if isinstance(shape.item, Scalar):
+                either = "true, false or " if shape.switch else ""
+                expected = f"{either}a table; write {path[-1]} = {{ NAME = {_example(shape.item)} }}"
+            self._mistyped(raw, path, expected)
             return _WRONG
-        read = {name: self.table(shape, inner, (*path, name)) for name, inner in raw.items()}
+        read = {name: self.value(shape.item, inner, (*path, name)) for name, inner in raw.items()}
         return {name: value for name, value in read.items() if value is not _WRONG}
 
     def _many(self, shape: Many, raw: Any, path: Path) -> Any:
-        if shape.single and isinstance(raw, str):
+        if shape.single and isinstance(raw, str | dict if isinstance(shape.item, Table) else str):
             one = self.value(shape.item, raw, path)
             return _WRONG if one is _WRONG else (one,)
         if not isinstance(raw, list):

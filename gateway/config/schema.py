@@ -28,6 +28,11 @@ class OneOrMany:
 
 
 @dataclass(frozen=True, slots=True)
+class Switch:
+    """A table of texts that may be written as true (a usual set) or false."""
+
+
+@dataclass(frozen=True, slots=True)
 class Shorthand:
     """A table that may be written as the bare value of its key ``key``."""
 
@@ -56,9 +61,10 @@ class Many:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Tables under names of the operator's choice (``[plans.free]``)."""
+    """Values under names of the operator's choice: tables (``[plans.free]``) or plain ones (``{ orders = 95 }``)."""
 
-    item: Table
+    item: Scalar | Table
+    switch: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +123,9 @@ def _shape(hint: Any, notes: tuple[Any, ...]) -> Shape:
         return Many(item, single=any(isinstance(note, OneOrMany) for note in notes))
     if origin is dict:
         item = _shape(arguments[1], ())
-        if not isinstance(item, Table):
+        if not isinstance(item, Scalar | Table):
             raise TypeError(f"named {item} has no notation in the file")
-        return Named(item)
+        return Named(item, switch=any(isinstance(note, Switch) for note in notes))
     return _leaf(hint, notes)
 
 
@@ -145,7 +151,7 @@ def leaves(shape: Table, prefix: str = "") -> Iterator[tuple[str, Key]]:
         match entry.shape:
             case Table() as inner:
                 yield from leaves(inner, f"{path}.")
-            case Named(item=inner):
+            case Named(item=Table() as inner):
                 yield from leaves(inner, f"{path}.NAME.")
             case Many(item=Table() as inner):
                 yield from leaves(inner, f"{path}[].")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.config.notation import did_you_mean
-from gateway.config.rules import routes
+from gateway.config.rules import limits
 from gateway.config.rules.service import loopback
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def _plans(context: Context) -> None:
     plans, tenants = context.document.plans, context.document.tenants
     for name, plan in plans.items():
         context.name(("plans", name), name, "a plan")
-        routes.limits(context, ("plans", name, "limit"), plan.limit)
+        limits.listed(context, ("plans", name, "limit"), plan.limit)
     written = context.reading.raw.get("plans", {})
     for name, tenant in tenants.items():
         if not name or len(name) > _LONGEST_TENANT or not name.isprintable():

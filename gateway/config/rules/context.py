@@ -29,6 +29,7 @@ class Context:
     reading: Reading
     settings: Settings
     folder: FilePath  # the working folder
+    now: float  # seconds since the epoch: certificates end
 
     @property
     def document(self) -> Document:

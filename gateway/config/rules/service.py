@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from gateway.config.notation import NotationError, bind_address, host_name
+from gateway.config.rules import clients, header_fields, paths, tls
 
 if TYPE_CHECKING:
-    from gateway.config.document import RouteEntry
+    from gateway.config.document_routes import RouteEntry
     from gateway.config.notation import Address
     from gateway.config.rules.context import Context
 
@@ -26,6 +27,9 @@ _SLOWEST_BUDGET_S = 1.0
 def judge(context: Context) -> None:
     """Judge [server], [admin], [store] and [redis]."""
     _server(context)
+    clients.of_server(context)
+    header_fields.of_server(context)
+    tls.of_server(context)
     _admin(context)
     _store(context)
     _redis(context)
@@ -119,14 +123,7 @@ def _shared(context: Context) -> None:
 
 def _taken(route: RouteEntry) -> str:
     """The reserved path this route would take, or empty."""
-    path = route.match.path
-    plain = path.removesuffix("/*")
-    for reserved in RESERVED:
-        inside = reserved != "/" and plain.startswith(reserved + "/")
-        covers = path.endswith("/*") and (reserved == plain or reserved.startswith(plain + "/"))
-        if path == reserved or inside or covers:
-            return reserved
-    return ""
+    return next((reserved for reserved in RESERVED if paths.could_match(route.match.path, reserved)), "")
 
 
 def _has_password(url: str) -> bool:

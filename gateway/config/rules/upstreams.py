@@ -6,17 +6,22 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING
 
-from gateway.config.notation import did_you_mean
+from gateway.config.notation import UNIX, did_you_mean
+from gateway.config.rules import tls
+from gateway.domain.access import AuthMode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.config.document import UpstreamEntry
+    from gateway.config.document_upstreams import UpstreamEntry
     from gateway.config.positions import Path
     from gateway.config.rules.context import Context
 
 _PATH = re.compile(r"/[!-~]*")
 _SHORTEST_PROBE_S = 0.1
+_SHORTEST_BREAK_S = 0.1
+_LONGEST_BREAK_S = 3600.0
+_SHORTEST_RESOLVE_S = 1.0
 
 
 def judge(context: Context) -> None:
@@ -66,6 +71,46 @@ def _upstream(context: Context, upstream: UpstreamEntry, known: set[str] | None)
             report.at_value((*where, "path"), f'"{found}" is not a path', f'write "/{found.lstrip("/")}"')
         if upstream.health.interval_s < _SHORTEST_PROBE_S:
             report.at_value((*where, "interval"), "probes closer than 100ms apart are load, not a check")
+    tls.of_upstream(context, upstream)
+    _choices(context, upstream)
+
+
+def _choices(context: Context, upstream: UpstreamEntry) -> None:
+    """How targets are chosen and left alone."""
+    report = context.report
+    if upstream.outlier is not None and upstream.outlier.max_ejected == 0:
+        report.at_value(
+            _at(context, upstream, "outlier", "max_ejected"),
+            "outlier.max_ejected = 0 takes nothing out",
+            "leave outlier out, or write a share such as 0.5",
+        )
+    if upstream.breaker is not None:
+        for key, value in (("open", upstream.breaker.open_s), ("window", upstream.breaker.window_s)):
+            if not _SHORTEST_BREAK_S <= value <= _LONGEST_BREAK_S:
+                report.at_value(
+                    _at(context, upstream, "breaker", key), f"breaker.{key} is not between 100ms and 1h", 'write "10s"'
+                )
+    if upstream.resolve_s < _SHORTEST_RESOLVE_S:
+        report.at_value(
+            _at(context, upstream, "resolve"), "names looked up more than once a second are load", 'write "30s"'
+        )
+    if upstream.slow_start_s > _LONGEST_BREAK_S:
+        report.at_value(_at(context, upstream, "slow_start"), "slow_start is over 1h", 'write "30s"')
+    if upstream.balance.hash_by == "subject":
+        _subjects(context, upstream)
+
+
+def _subjects(context: Context, upstream: UpstreamEntry) -> None:
+    """A hash of the subject wants one."""
+    for route in context.document.routes:
+        if upstream.name in {route.upstream, *route.split} and route.auth is AuthMode.NONE:
+            context.report.at_value(
+                _at(context, upstream, "balance"),
+                f'route "{route.name}" has auth = "none", so its requests have no subject to hash',
+                'write balance = "hash:client", or set auth on the route',
+                warning=True,
+            )
+            return
 
 
 def _targets(context: Context, upstream: UpstreamEntry) -> None:
@@ -78,10 +123,32 @@ def _targets(context: Context, upstream: UpstreamEntry) -> None:
                 path, f'target "{name}" stands twice in upstream "{upstream.name}"', "give it a weight instead"
             )
         seen.add(name)
+        if target.url.tls and _is_address(target.url.host) and _public_trust(upstream):
+            context.report.at_value(
+                path,
+                f"no public authority certifies {target.url.host}, so this target will not be trusted",
+                'name what certifies it: tls = { ca = "…" }, or what its certificate is for: { server_name = "…" }',
+                warning=True,
+            )
+        if target.url.host == f"{UNIX}{context.folder / server.run_dir / 'control.sock'}":
+            context.report.at_value(path, "that is this gateway's own control socket", "name the service")
         if target.url.port == server.port and (target.url.host == server.host or _loopback(target.url.host)):
             context.report.at_value(
                 path, f'target "{name}" is this gateway itself: requests would go round for ever', "name the service"
             )
+
+
+def _public_trust(upstream: UpstreamEntry) -> bool:
+    """Whether the target's own address must stand in a certificate of an authority the system knows."""
+    return upstream.tls is None or (upstream.tls.verify and not upstream.tls.ca_file and not upstream.tls.server_name)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _loopback(host: str) -> bool:

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import notation
-from gateway.config.notation import Address, LimitRule, NotationError
+from gateway.config import choice_notation, limit_notation, notation
+from gateway.config.limit_notation import ConcurrencyRule, LimitRule, QuotaRule
+from gateway.config.notation import Address, NotationError
 from gateway.domain.limits import Scope
 
 
@@ -34,11 +35,11 @@ def test_a_size_is_bytes(text, count):
 
 
 def test_a_limit_without_a_burst_holds_one_window():
-    assert notation.limit("600/min per client") == LimitRule(count=600, window_s=60, burst=600, scope=Scope.CLIENT)
+    assert limit_notation.limit("600/min per client") == LimitRule(count=600, window_s=60, burst=600, scope=Scope.CLIENT)
 
 
 def test_a_limit_with_a_burst_holds_that_many():
-    assert notation.limit("100/s  burst 200 per subject") == LimitRule(
+    assert limit_notation.limit("100/s  burst 200 per subject") == LimitRule(
         count=100, window_s=1, burst=200, scope=Scope.SUBJECT
     )
 
@@ -50,7 +51,7 @@ def test_a_limit_with_a_burst_holds_that_many():
     scope=st.sampled_from(Scope),
 )
 def test_every_limit_reads_as_it_was_written(count, unit, burst, scope):
-    rule = notation.limit(f"{count}/{unit} burst {burst} per {scope}")
+    rule = limit_notation.limit(f"{count}/{unit} burst {burst} per {scope}")
     window_s = {"s": 1, "min": 60, "h": 3600, "day": 86400}[unit]
     assert rule == LimitRule(count=count, window_s=window_s, burst=burst, scope=scope)
 
@@ -65,7 +66,7 @@ def refusal(parse, text):
 
 @given(st.text(max_size=40))
 def test_any_text_is_read_or_refused_at_a_place_inside_it(text):
-    for parse in (notation.limit, notation.duration, notation.size, notation.target, notation.bind_address):
+    for parse in (limit_notation.limit, notation.duration, notation.size, notation.target, notation.bind_address):
         error = refusal(parse, text)
         assert error is None or 0 <= error.offset <= max(len(text), len("http://"))
 

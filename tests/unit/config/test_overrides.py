@@ -4,7 +4,7 @@ from gateway.config.checking import check_text
 from gateway.config.document import Document
 from gateway.config.overrides import variable_of
 from gateway.config.reading import read
-from gateway.config.schema import Many, Scalar, leaves, table
+from gateway.config.schema import Scalar, leaves, table
 from gateway.settings import Settings
 
 PLAN = '[plans.free-tier]\nlimit = "1/s per client"\n'
@@ -36,7 +36,7 @@ def test_truth_and_fractions_are_converted():
 
 def test_a_named_table_of_the_file_can_be_reached():
     found = document(PLAN, SENTINEL_PLANS__FREE_TIER__LIMIT="5/s per tenant")
-    assert found.plans["free-tier"].limit[0].count == 5
+    assert found.plans["free-tier"].limit[0].limit.count == 5
 
 
 def test_a_variable_of_one_underscore_is_not_an_override():
@@ -61,8 +61,23 @@ def test_every_scalar_outside_lists_of_tables_has_a_variable():
     for path, key in leaves(table(Document)):
         if "[]" in path or "NAME" in path:
             continue
-        shape = key.shape.item if isinstance(key.shape, Many) else key.shape
+        shape = key.shape if isinstance(key.shape, Scalar) else key.shape.item
         assert isinstance(shape, Scalar)
         text = shape.choices[0] if shape.choices else samples[shape.kind]
+        text = "true" if getattr(key.shape, "switch", False) else text
         result = read("", "sentinel.toml", {variable_of(path): text})
         assert result.report.variable(tuple(path.split("."))) == variable_of(path)
+
+
+def test_a_switch_with_a_table_is_switched_by_a_variable():
+    assert document(SENTINEL_SERVER__SECURITY_HEADERS="true").server.security_headers is True
+
+
+def test_a_table_with_required_keys_is_begun_by_variables():
+    found = document(SENTINEL_SERVER__TLS__CERTIFICATE="a.pem", SENTINEL_SERVER__TLS__KEY="b.pem").server.tls
+    assert (found.certificate_file, found.key_file) == ("a.pem", "b.pem")
+
+
+def test_several_limits_of_a_plan_are_written_with_commas():
+    found = document(PLAN, SENTINEL_PLANS__FREE_TIER__LIMIT="5/s per tenant, quota 100 per day per tenant")
+    assert [entry.limit.count for entry in found.plans["free-tier"].limit] == [5, 100]
