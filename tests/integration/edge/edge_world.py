@@ -79,8 +79,8 @@ class FakeForwarder:
 
 
 @contextmanager
-def serving(app: Any, **changes: Any) -> Iterator[int]:
-    """Run an ASGI app under uvicorn as the worker runs it; gives the port."""
+def serving(app: Any, wrap: Any = None, **changes: Any) -> Iterator[int]:
+    """Run an ASGI app under uvicorn as the worker runs it, its protocol class inside ``wrap``; gives the port."""
     options: dict[str, Any] = {
         "http": strict_http(app._steps),
         "loop": "uvloop",
@@ -91,7 +91,10 @@ def serving(app: Any, **changes: Any) -> Iterator[int]:
         "server_header": False,
         "date_header": False,
     }
-    server = uvicorn.Server(uvicorn.Config(app, **(options | changes)))
+    options |= changes
+    if wrap is not None:
+        options["http"] = wrap(options["http"])
+    server = uvicorn.Server(uvicorn.Config(app, **options))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)
