@@ -11,23 +11,20 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
+from gateway.domain.path_template import AmbiguousPathError
 from gateway.errors import SentinelError
+from gateway.proxy.rewriting import HOP_BY_HOP, UNCHANGED, VISIBLE, plain_name, rewriting
 
 if TYPE_CHECKING:
     from gateway.domain.forwarding import Headers, Outbound
     from gateway.domain.identity import Principal
+    from gateway.proxy.rewriting import Rewriting
 
 _PASS, _DROP, _CONNECTION, _SPECIAL, _REFUSE, _LENGTH, _CODING = range(7)
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
 _NOT_IN_TARGET = re.compile(rb"[\x00-\x20\x7f]")
-# Visible ASCII stands for itself in identity fields, except "%", so that decoding is exact.
-_VISIBLE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
 
-# RFC 9110 §7.6.1 and RFC 9112: they speak of one connection only.
-_HOP_BY_HOP = frozenset(
-    {b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"http2-settings", b"proxy"}
-)
 # Written by us, or (Expect) answered by our own server.
 _OURS = frozenset({b"host", b"content-length", b"expect", b"x-request-id", b"sec-websocket-key"})
 _CHAIN, _PROTO, _HOST, _PARENT, _STATE = (
@@ -36,6 +33,9 @@ _CHAIN, _PROTO, _HOST, _PARENT, _STATE = (
     b"x-forwarded-host",
     b"traceparent",
     b"tracestate",
+)
+_OWN_LINES = (
+    b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nx-forwarded-host: %b\r\nx-request-id: %b\r\ntraceparent: %b"
 )
 _DECIDED_APART = frozenset({_CHAIN, _PARENT, _STATE})
 _ORDINARY = frozenset({b"keep-alive", b"close", b""})  # connection options that nominate no field
@@ -76,55 +76,59 @@ def request_head(outbound: Outbound) -> bytes:
     """The request line and headers for the upstream, up to and including the empty line.
 
     Raises:
-        UnforwardableError: a name or value could end a line early, or the target is not in origin form.
+        UnforwardableError: a name or value could end a line early, the target is not in origin form, or the route's
+            rewrite would make an ambiguous path of it.
     """
-    target = _target(outbound)
+    rewrite = rewriting(outbound.route)
+    target = _target(outbound, rewrite)
     lines, special = _passed(outbound.headers)
-    lines[0] = b"%b %b HTTP/1.1\r\nhost: %b" % (outbound.method, target, outbound.host)
-    _add_forwarded(lines, special, outbound)
-    if outbound.request_id:
-        lines.append(b"x-request-id: " + outbound.request_id)
-    _add_trace(lines, special, outbound.traceparent)
+    if len(special) == 1 and special[0][0] != _STATE and not outbound.trusted_peer:
+        special = []  # a stranger's claim of where it comes from, or the parent that Outbound names already
+    host, merged = outbound.host, 0
+    if rewrite.changes is not None:
+        lines[1:] = rewrite.changes.applied(lines[1:] + _own_lines(outbound, special), outbound)
+        host = rewrite.changes.host(outbound)
+    elif special or not (host and outbound.client and outbound.request_id and outbound.traceparent):
+        lines += _own_lines(outbound, special)
+    else:  # the usual case in one go
+        lines.append(_OWN_LINES % (outbound.client, outbound.scheme, host, outbound.request_id, outbound.traceparent))
+        merged = 4
+    lines[0] = b"%b %b HTTP/1.1\r\nhost: %b" % (outbound.method, target, host)
     if outbound.principal.kind:
         lines += _identity(outbound.principal)
     if outbound.websocket_key:
         lines += [b"connection: upgrade", b"upgrade: websocket", b"sec-websocket-key: " + outbound.websocket_key]
     length = outbound.content_length
-    if length > 0 or (length == 0 and outbound.method in _BODY_EXPECTED):
-        lines.append(b"content-length: %d" % length)
-    elif length < 0:
-        lines.append(b"transfer-encoding: chunked")
-    head = b"\r\n".join(lines) + b"\r\n\r\n"
-    ends = len(lines) + 2  # the first entry is two lines
+    if length:
+        lines.append(b"content-length: %d" % length if length > 0 else b"transfer-encoding: chunked")
+    elif outbound.method in _BODY_EXPECTED:
+        lines.append(b"content-length: 0")
+    lines.append(b"\r\n")
+    head = b"\r\n".join(lines)
+    ends = len(lines) + 1 + merged  # the first entry is two lines
     # More line ends than lines means that some value carries its own: three scans in C for the whole head.
     if head.count(b"\r") != ends or head.count(b"\n") != ends or b"\0" in head:
         raise UnforwardableError("a header value holds CR, LF or NUL")
     return head
 
 
-def _target(outbound: Outbound) -> bytes:
+def _target(outbound: Outbound, rewrite: Rewriting) -> bytes:
     """The request target in origin form (RFC 9112 §3.2.1), or "*"; a URL or CONNECT would make us an open proxy."""
-    path, method = outbound.path, outbound.method
+    target, method = outbound.path, outbound.method
     if method not in _USUAL_METHODS and (method == b"CONNECT" or not _TOKEN.fullmatch(method)):
         raise UnforwardableError("the method is not one that can be forwarded")
-    if not path.startswith(b"/") and not (path == b"*" and method == b"OPTIONS"):
+    if target[:1] != b"/" and not (target == b"*" and method == b"OPTIONS"):
         raise UnforwardableError("the path does not begin with a slash")
-    target = forwarded_path(path, outbound.route.strip_prefix)
+    if rewrite is not UNCHANGED:
+        try:
+            target = rewrite.path(target)
+        except AmbiguousPathError as error:
+            raise UnforwardableError(str(error)) from error
     if outbound.query:
         target = b"%b?%b" % (target, outbound.query)
     if _NOT_IN_TARGET.search(target):
         raise UnforwardableError("the path holds a blank or a control character")
     return target
-
-
-def forwarded_path(path: bytes, strip_prefix: str) -> bytes:
-    """The path without the prefix, cut at a segment border; untouched where the prefix does not fit."""
-    if not strip_prefix:
-        return path
-    prefix = strip_prefix.rstrip("/").encode()
-    if path == prefix:
-        return b"/"
-    return path[len(prefix) :] if path.startswith(prefix + b"/") else path
 
 
 def answer_head(raw: Headers, status: int) -> AnswerHead:
@@ -157,28 +161,30 @@ def answer_head(raw: Headers, status: int) -> AnswerHead:
 
 def _passed(headers: Headers) -> tuple[list[bytes], Headers]:
     """Lines that pass unchanged, after a free first place for the request line; and fields to be decided on."""
-    lines, special, nominated = [b""], [], set[bytes]()
+    lines, special, connection = [b""], [], b""
+    known = _request_names
     for field in headers:
-        name, value = field
-        kind = _request_names.get(name)
+        kind = known.get(field[0])
         if kind is None:
-            kind = _judge_request_name(name)
-        if kind == _PASS:
+            kind = _judge_request_name(field[0])
+        if not kind:  # _PASS, nearly always
             lines.append(b": ".join(field))
         elif kind == _SPECIAL:
             special.append(field)
         elif kind == _CONNECTION:
-            nominated.update(_options(value))
+            connection += b"," + field[1]
         elif kind == _REFUSE:
             raise UnforwardableError("a header name is not a token")
-    nominated -= _ORDINARY
-    if nominated:
-        return _passed([field for field in headers if field[0] != b"connection" and field[0] not in nominated])
+    if connection:
+        nominated = {*_options(connection)} - _ORDINARY
+        if nominated:
+            return _passed([field for field in headers if field[0] != b"connection" and field[0] not in nominated])
     return lines, special
 
 
-def _add_forwarded(lines: list[bytes], special: Headers, outbound: Outbound) -> None:
-    """Begin the X-Forwarded family, or continue it where the peer may be believed."""
+def _own_lines(outbound: Outbound, special: Headers) -> list[bytes]:
+    """What the gateway says of the request: the X-Forwarded family, begun or continued, its number, and the trace."""
+    lines: list[bytes] = []
     chain, given = outbound.client, set[bytes]()
     if special and outbound.trusted_peer:
         chain = b", ".join([value for name, value in special if name == _CHAIN and value] + [chain] * bool(chain))
@@ -191,17 +197,21 @@ def _add_forwarded(lines: list[bytes], special: Headers, outbound: Outbound) -> 
         lines.append(b"x-forwarded-proto: " + outbound.scheme)
     if outbound.host and _HOST not in given:
         lines.append(b"x-forwarded-host: " + outbound.host)
+    if outbound.request_id:
+        lines.append(b"x-request-id: " + outbound.request_id)
+    if outbound.traceparent:
+        lines += _trace(special, outbound.traceparent)
+    return lines
 
 
-def _add_trace(lines: list[bytes], special: Headers, traceparent: bytes) -> None:
+def _trace(special: Headers, traceparent: bytes) -> list[bytes]:
     """Our span as parent; tracestate only while the trace is still the caller's (W3C Trace Context §3.3)."""
-    if not traceparent:
-        return
-    lines.append(b"traceparent: " + traceparent)
+    lines = [b"traceparent: " + traceparent]
     if special:
         parents = [value for name, value in special if name == _PARENT]
         if len(parents) == 1 and parents[0][3:35] == traceparent[3:35]:
             lines += [b"%b: %b" % field for field in special if field[0] == _STATE]
+    return lines
 
 
 def _identity(principal: Principal) -> list[bytes]:
@@ -209,9 +219,10 @@ def _identity(principal: Principal) -> list[bytes]:
     lines = _identities.get(principal)
     if lines is None:
         fields = (
-            ("x-sentinel-subject", quote(principal.subject, safe=_VISIBLE)),
-            ("x-sentinel-tenant", quote(principal.tenant, safe=_VISIBLE)),
-            ("x-sentinel-scopes", " ".join(quote(scope, safe=_VISIBLE) for scope in sorted(principal.scopes))),
+            ("x-sentinel-subject", quote(principal.subject, safe=VISIBLE)),
+            ("x-sentinel-tenant", quote(principal.tenant, safe=VISIBLE)),
+            ("x-sentinel-scopes", " ".join(quote(scope, safe=VISIBLE) for scope in sorted(principal.scopes))),
+            ("x-sentinel-roles", " ".join(quote(role, safe=VISIBLE) for role in sorted(principal.roles))),
         )
         lines = [f"{name}: {value}".encode("ascii") for name, value in fields if value]
         if sum(map(len, lines)) <= MAX_REMEMBERED_BYTES:
@@ -237,12 +248,12 @@ def _judge_request_name(name: bytes) -> int:
 def _request_kind(name: bytes) -> int:
     low = name.lower()
     # Many backends read X_Forwarded_For and X.Forwarded.For as X-Forwarded-For: an alias of ours is never passed on.
-    plain = low.replace(b"_", b"-").replace(b".", b"-")
+    plain = plain_name(name)
     if not _TOKEN.fullmatch(name):
         return _REFUSE
     if low == b"connection":
         return _CONNECTION
-    if plain in _HOP_BY_HOP or plain in _OURS or plain.startswith((b"x-sentinel-", b"proxy-")):
+    if plain in HOP_BY_HOP or plain in _OURS or plain.startswith((b"x-sentinel-", b"proxy-")):
         return _DROP
     if plain in {b"forwarded", b"x-real-ip", _PARENT, _STATE} or plain.startswith(b"x-forwarded-"):
         return _SPECIAL if plain == name else _DROP
@@ -257,7 +268,7 @@ def _judge_answer_name(name: bytes) -> tuple[bytes, int]:
         kind = _CODING
     elif low == b"connection":
         kind = _CONNECTION
-    elif low in _HOP_BY_HOP or low.startswith(b"proxy-"):
+    elif low in HOP_BY_HOP or low.startswith(b"proxy-"):
         kind = _DROP
     else:
         kind = _PASS

@@ -49,13 +49,14 @@ class _Node:
 class _Table:
     """All paths of one host: exact ones and prefixes in dictionaries; where some have names, a tree of segments."""
 
-    __slots__ = ("_depth", "_exact", "_prefixes", "_root")
+    __slots__ = ("_depth", "_exact", "_levels", "_prefixes", "_root")
 
     def __init__(self, entries: list[_Entry]) -> None:
         self._exact: dict[bytes, Place] = {}
         self._prefixes: dict[bytes, Place] = {}  # without "/*"; empty: every path
         self._root: _Node | None = None
         self._depth = max((len(pattern.segments) for _, pattern, _ in entries), default=0)
+        self._levels = range(self._depth)
         has_names = not all(pattern.is_literal for _, pattern, _ in entries)
         for order, pattern, route in entries:
             if pattern.is_literal and not pattern.is_open:
@@ -78,7 +79,14 @@ class _Table:
             return None
         prefixes = self._prefixes
         if prefixes:
-            prefix = self._longest(path)
+            end = 0
+            for _ in self._levels:
+                end = path.find(b"/", end + 1)
+                if end == -1:
+                    prefix = path
+                    break
+            else:
+                prefix = path[:end]
             while True:
                 place = prefixes.get(prefix)
                 if place is not None and (route := place.find(method, headers, query)) is not None:
@@ -95,22 +103,13 @@ class _Table:
         if self._root is not None:
             yield from _visit(self._root, path.split(b"/", self._depth + 1)[1:], 0)
             return
-        prefix = self._longest(path)
+        prefix = b"/".join(path.split(b"/", self._depth + 1)[: self._depth + 1])
         while True:
             if prefix in self._prefixes:
                 yield self._prefixes[prefix]
             if not prefix:
                 return
             prefix = prefix[: prefix.rfind(b"/")]
-
-    def _longest(self, path: bytes) -> bytes:
-        """As many segments of the path as the longest prefix has."""
-        end = 0
-        for _ in range(self._depth):
-            end = path.find(b"/", end + 1)
-            if end == -1:
-                return path
-        return path[:end]
 
     @staticmethod
     def _plant(node: _Node, pattern: PathPattern) -> Place:

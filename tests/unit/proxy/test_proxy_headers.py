@@ -13,7 +13,7 @@ from gateway.domain.identity import Principal
 from gateway.domain.routing import Route
 from gateway.domain.upstreams import Upstream
 from gateway.proxy import headers as headers_module
-from gateway.proxy.headers import BadAnswerError, UnforwardableError, answer_head, forwarded_path, request_head
+from gateway.proxy.headers import BadAnswerError, UnforwardableError, answer_head, request_head
 
 UPSTREAM = Upstream("u", ())
 
@@ -33,6 +33,15 @@ def lines(headers: Headers, **changes) -> list[bytes]:
     head = request_head(Outbound(headers=headers, **{**fields, **changes}))
     assert head.endswith(b"\r\n\r\n")
     return head[:-4].split(b"\r\n")[2:]
+
+
+def request_line(path: bytes, **route: str) -> bytes:
+    """The path the upstream gets by a route."""
+    given = Route(**{"name": "r", "path": "/*", "upstream": "u", **route})
+    head = request_head(
+        Outbound(method=b"GET", path=path, query=b"", headers=[], content_length=0, route=given, upstream=UPSTREAM)
+    )
+    return head.split(b" ")[1]
 
 
 FORWARDED = [b"x-forwarded-for: 192.0.2.7", b"x-forwarded-proto: http", b"x-forwarded-host: api.example"]
@@ -232,7 +241,7 @@ def test_options_may_ask_about_the_whole_server():
     ],
 )
 def test_a_prefix_is_stripped_at_a_segment_border_only(path, prefix, expected):
-    assert forwarded_path(path, prefix) == expected
+    assert request_line(path, strip_prefix=prefix) == expected
 
 
 def test_an_answers_hop_by_hop_fields_are_removed_and_its_framing_read():
