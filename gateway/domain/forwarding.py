@@ -41,17 +41,21 @@ class UpstreamFailure:
     """Why no (whole) answer came. ``kind`` is an ErrorKind of the upstream family; ``status`` what the client gets.
 
     ``target`` failed last and ``attempts`` targets or connections were tried: when none could be reached, the sink
-    never heard ``connected``, and the record needs them all the same.
+    never heard ``connected``, and the record needs them all the same. ``retry_after_s`` is what the client is told
+    of when to come back; 0: nothing.
     """
 
-    __slots__ = ("attempts", "detail", "kind", "status", "target")
+    __slots__ = ("attempts", "detail", "kind", "retry_after_s", "status", "target")
 
-    def __init__(self, kind: str, status: int, detail: str, *, target: str = "", attempts: int = 0) -> None:
+    def __init__(
+        self, kind: str, status: int, detail: str, *, target: str = "", attempts: int = 0, retry_after_s: int = 0
+    ) -> None:
         self.kind = kind
         self.status = status
         self.detail = detail
         self.target = target
         self.attempts = attempts
+        self.retry_after_s = retry_after_s
 
 
 class Sink(Protocol):

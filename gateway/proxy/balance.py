@@ -28,16 +28,17 @@ class Rotation(Standing):
             return self._another(tried, now, key)
         if not self._all:
             return None
+        if self._held:
+            return self._pick_held(now, key)
+        return next_turn(self._all).target
+
+    def _pick_held(self, now: float, key: bytes) -> Target:
         turn = next_turn(self._all)
-        if not self._held or (turn.name not in self._shares and not self._ignored):
-            return turn.target
         if self._ignored:
             return self._counted(turn).target
-        if self._takes(turn.name, now):
+        if turn.name not in self._shares or self._takes(turn.name, now):
             return turn.target
-        if self._full:
-            return next_turn(self._full).target
-        return self._instead(turn, now, key).target
+        return (next_turn(self._full) if self._full else self._instead(turn, now, key)).target
 
 
 def balanced(upstream: Upstream, chance: Callable[[], float], outliers: Outliers | None) -> Standing:

@@ -7,6 +7,8 @@ A request goes out again only where that cannot do harm:
 - a reused connection turned out to be closed before any byte of an answer: once more on a fresh connection, if the
   method is idempotent (RFC 9110 §9.2.2) and the whole body so far is still at hand. A POST is not repeated: the
   upstream may have acted on it before it closed.
+
+What a route's ``retry`` allows beyond that is in :mod:`gateway.proxy.watched_call`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from gateway.domain.forwarding import UpstreamFailure
 from gateway.domain.traffic import ErrorKind
 from gateway.domain.websocket import accept_of
 from gateway.proxy.headers import UnforwardableError, request_head
+from gateway.proxy.retry import IDEMPOTENT
 
 if TYPE_CHECKING:
     from gateway.domain.forwarding import Outbound, Sink
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
     from gateway.proxy.pool import TargetPool
 
 REPLAY_BYTES = 64 * 1024  # of body kept for a second attempt, and held while there is no connection yet
-_IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 
 
 class Service(Protocol):
@@ -54,6 +56,7 @@ class UpstreamCall:
         "_done",
         "_finished",
         "_head",
+        "_keeps",
         "_length",
         "_outbound",
         "_paused",
@@ -84,6 +87,7 @@ class UpstreamCall:
         self._head = b""
         self._body: list[bytes] | None = []  # framed; everything so far, or None once it cannot be repeated
         self._body_bytes = 0
+        self._keeps = False  # the body, although the connection is a fresh one
         self._attempt = 0
         self._target = ""
         self._tried: tuple[str, ...] = ()
@@ -92,7 +96,7 @@ class UpstreamCall:
     def start(self) -> None:
         """Choose a target and ask for a connection to it."""
         try:
-            self._head = request_head(self._outbound)
+            self._head = self._request_head()
         except UnforwardableError as error:
             self._fail(ErrorKind.BAD_REQUEST, 400, str(error))
             return
@@ -241,6 +245,9 @@ class UpstreamCall:
 
     # --- the inside ---
 
+    def _request_head(self) -> bytes:
+        return request_head(self._outbound)
+
     def _try_target(self, now: float) -> bool:
         chosen = self._service.choose(now, self._tried)
         if chosen is None:
@@ -259,7 +266,7 @@ class UpstreamCall:
             and not self._retried
             and kind is ErrorKind.UPSTREAM_UNAVAILABLE
             and self._body is not None
-            and self._outbound.method in _IDEMPOTENT
+            and self._outbound.method in IDEMPOTENT
         )
 
     def _keep(self, framed: bytes) -> None:
@@ -273,7 +280,7 @@ class UpstreamCall:
     def _send_kept(self, connection: UpstreamConnection, *, reused: bool) -> None:
         for framed in self._body or ():
             connection.send(framed)
-        if not reused or self._body_bytes > REPLAY_BYTES:
+        if not (reused or self._keeps) or self._body_bytes > REPLAY_BYTES:
             self._body = None
         if self._finished:
             connection.sent_all()

@@ -39,12 +39,17 @@ class Sweep:
     def __init__(self, on_tick: Callable[[], None]) -> None:
         self._on_tick = on_tick
         self._watched: set[Watched] = set()
+        self._closed = False
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, thing: Watched) -> None:
         """Begin to watch; the sweep is armed by the first one."""
         self._watched.add(thing)
-        if self._timer is None:
+        self.arm()
+
+    def arm(self) -> None:
+        """See to it that a sweep comes, even if nothing is watched: there is something to hand over."""
+        if self._timer is None and not self._closed:
             self._timer = asyncio.get_running_loop().call_later(SWEEP_S, self._run)
 
     def forget(self, thing: Watched) -> None:
@@ -53,6 +58,7 @@ class Sweep:
 
     def close(self) -> None:
         """Watch nothing any more."""
+        self._closed = True
         self._watched.clear()
         if self._timer is not None:
             self._timer.cancel()

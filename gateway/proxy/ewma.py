@@ -1,8 +1,8 @@
 """Of two targets drawn at random, the one whose recent latency times the requests under way is lower.
 
-The latency is Finagle's peak EWMA: a slower answer counts in full at once, faster ones win it back over ten seconds, and
-the memory of a target that gets no requests fades, so that it is tried again. A target that has not answered anything
-yet, but is busy, is taken for slow until it does.
+The latency is Finagle's peak EWMA: a slower answer counts in full at once, faster ones win it back over ten seconds,
+and the memory of a target that gets no requests fades, so that it is tried again. A target that has not answered
+anything yet, but is busy, is taken for slow until it does.
 
 A failure counts as its time and a second more. Without that, a target that refuses everything within a millisecond
 would look like the best of all and get the most requests.
@@ -28,7 +28,11 @@ UNKNOWN_S = 1000.0  # of a target with requests under way that has never answere
 
 
 class Ewma(TwoChoices):
-    """Balance.EWMA."""
+    """Balance.EWMA.
+
+    Attributes:
+        costs: target → what an answer of it takes in seconds, and when that was reckoned.
+    """
 
     def __init__(
         self,
@@ -40,28 +44,28 @@ class Ewma(TwoChoices):
         outliers: Outliers | None = None,
     ) -> None:
         super().__init__(targets, chance, panic=panic, slow_start_s=slow_start_s, outliers=outliers)
-        self._costs: dict[str, tuple[float, float]] = {}  # target → cost in seconds, and when it was that
+        self.costs: dict[str, tuple[float, float]] = {}
 
     def follow(self, before: Standing, now: float) -> None:
         """What was learnt of targets that stay is kept."""
         super().follow(before, now)
         if isinstance(before, Ewma):
-            self._costs = {name: cost for name, cost in before._costs.items() if name in self._active}
+            self.costs = {name: cost for name, cost in before.costs.items() if name in self.active}
 
     def finished(self, name: str, now: float, *, seconds: float, failed: bool) -> None:
         """One fewer under way, and one time more to go by."""
         super().finished(name, now, seconds=seconds, failed=failed)
-        if name not in self._active:
+        if name not in self.active:
             return
-        cost, at = self._costs.get(name, (0.0, now))
+        cost, at = self.costs.get(name, (0.0, now))
         cost = max(cost, seconds)
         kept = exp((at - now) / DECAY_S)
         sample = seconds + FAILURE_S if failed else seconds
-        self._costs[name] = cost * kept + sample * (1 - kept), now
+        self.costs[name] = cost * kept + sample * (1 - kept), now
 
     def _load(self, turn: Turn, now: float) -> float:
-        known = self._costs.get(turn.name)
-        active = self._active[turn.name]
+        known = self.costs.get(turn.name)
+        active = self.active[turn.name]
         if known is None:
             return (UNKNOWN_S + active) / turn.weight if active else 0.0
         cost, at = known

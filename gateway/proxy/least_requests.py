@@ -22,7 +22,11 @@ _PAIR = 2
 
 
 class TwoChoices(Standing):
-    """Draws two targets by weight and takes the one that :meth:`_load` says less of."""
+    """Draws two targets by weight and takes the one that :meth:`_load` says less of.
+
+    Attributes:
+        active: target → requests under way.
+    """
 
     def __init__(
         self,
@@ -35,27 +39,27 @@ class TwoChoices(Standing):
     ) -> None:
         super().__init__(targets, panic=panic, slow_start_s=slow_start_s, outliers=outliers)
         self._chance = chance
-        self._active: dict[str, int] = {target.name: 0 for target in targets}
+        self.active: dict[str, int] = {target.name: 0 for target in targets}
 
     def follow(self, before: Standing, now: float) -> None:
         """What is under way stays known."""
         super().follow(before, now)
         if isinstance(before, TwoChoices):
-            self._active = {name: before._active.get(name, 0) for name in self._active}
+            self.active = {name: before.active.get(name, 0) for name in self.active}
 
     def started(self, name: str) -> None:
         """One more under way."""
-        if name in self._active:
-            self._active[name] += 1
+        if name in self.active:
+            self.active[name] += 1
 
     def finished(self, name: str, now: float, *, seconds: float, failed: bool) -> None:  # noqa: ARG002 - the Protocol
         """One fewer."""
-        active = self._active.get(name, 0)
+        active = self.active.get(name, 0)
         if active:  # one that began before the target left and came back is not known
-            self._active[name] = active - 1
+            self.active[name] = active - 1
 
     def _load(self, turn: Turn, now: float) -> float:  # noqa: ARG002 - subclasses need it
-        return self._active[turn.name] / turn.weight
+        return self.active[turn.name] / turn.weight
 
     def _best(self, turns: Sequence[Turn], now: float, key: bytes) -> Turn:  # noqa: ARG002 - the Protocol
         if len(turns) == 1:

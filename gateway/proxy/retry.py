@@ -59,4 +59,4 @@ def repeatable(retry: Retry, reason: str, method: bytes, *, body_kept: bool) -> 
 
 def pause_s(retries: int, chance: float) -> float:
     """How long to wait before the same target is asked for the ``retries``-th time again; ``chance`` is in [0, 1)."""
-    return min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(retries - 1, 10)) * (0.5 + chance / 2)
+    return min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(retries - 1, 10)) * (0.5 + chance / 2)

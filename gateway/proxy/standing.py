@@ -111,10 +111,12 @@ class Standing:
             self._warming |= dict.fromkeys(names - known, now)
         self._settle(now)
 
-    def outliers_changed(self, now: float) -> None:
-        """Look again if a target went out or came back by its answers; cheap when none did."""
-        if self._outliers is not None and self._outliers.changes != self._changes:
-            self._settle(now)
+    def outliers_changed(self, now: float) -> bool:
+        """Look again if a target went out or came back by its answers, and say whether one did."""
+        if self._outliers is None or self._outliers.changes == self._changes:
+            return False
+        self._settle(now)
+        return True
 
     def shares(self, now: float) -> dict[str, float]:
         """How much of its usual traffic each target gets; 0 for one that only gets probes."""

@@ -620,12 +620,12 @@ async def test_failures_of_one_target_are_logged_once_a_second_with_the_number_l
         def warning(self, event: str, **fields: object) -> None:
             logged.append({"event": event, **fields})
 
-    monkeypatch.setattr("gateway.proxy.forward._log", Log())
+    monkeypatch.setattr("gateway.proxy.service._log", Log())
     async with proxy_to(Target("dead", "127.0.0.1", free_port())) as proxy:
         for _ in range(5):
             await proxy.ask()
         assert len(logged) == 1
-        monkeypatch.setattr("gateway.proxy.forward.LOG_EVERY_S", 0.0)
+        monkeypatch.setattr("gateway.proxy.service.LOG_EVERY_S", 0.0)
         await proxy.ask()
     assert [entry["left_out"] for entry in logged] == [0, 4]
     assert (logged[0]["event"], logged[0]["target"], logged[0]["kind"]) == (
