@@ -24,20 +24,43 @@ METRICS: tuple[Metric, ...] = (
     Metric("sentinel_upstream_duration_seconds", "histogram", ("upstream", "target"), "Time of requests by target."),
     Metric("sentinel_errors_total", "counter", ("route", "kind"), "Requests the gateway answered or cut short itself."),
     Metric("sentinel_rate_limited_total", "counter", ("route", "scope"), "Requests refused by a limit."),
+    Metric(
+        "sentinel_rate_limit_shadowed_total",
+        "counter",
+        ("route", "scope"),
+        "Requests a limit in shadow mode would have refused.",
+    ),
+    Metric("sentinel_quotas_forgotten_total", "counter", (), "Callers whose used quota had no more room."),
+    Metric(
+        "sentinel_limiter_local_total",
+        "counter",
+        ("outcome",),
+        "Verdicts without a call, by what Redis said before: leased, exhausted.",
+    ),
     Metric("sentinel_limiter_fallback_total", "counter", (), "Limit checks decided without Redis."),
     Metric(
-        "sentinel_limiter_calls_total", "counter", ("outcome",), "Script calls to Redis: ok, noscript, failed, slow."
+        "sentinel_limiter_calls_total",
+        "counter",
+        ("outcome",),
+        "Script calls to Redis: ok, noscript, moved, failed, slow.",
     ),
     Metric(
         "sentinel_upstream_connections_total",
         "counter",
         ("upstream", "outcome"),
-        "Connections: opened, reused, failed, stale.",
+        "Connections: opened, reused, failed, stale, turned_away.",
     ),
+    Metric("sentinel_name_lookups_total", "counter", ("outcome",), "Names of targets: resolved, failed."),
     Metric(
         "sentinel_upstream_panic_total", "counter", ("upstream",), "Requests sent to an ejected target: all were out."
     ),
     Metric("sentinel_unknown_keys_total", "counter", ("url",), "Tokens whose key the fetched key set does not hold."),
+    Metric(
+        "sentinel_tls_handshakes_total",
+        "counter",
+        ("outcome",),
+        "TLS handshakes of clients: ok, failed, timeout, crowded_out, stopped.",
+    ),
     Metric("sentinel_key_set_fetches_total", "counter", ("outcome",), "Key sets: fetched, failed."),
     Metric("sentinel_directives_refused_total", "counter", (), "Directives of a leader that had been replaced."),
     Metric("sentinel_records_total", "counter", ("outcome",), "Request records: stored, dropped, poisoned."),
