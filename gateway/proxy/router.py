@@ -73,10 +73,8 @@ class _Table:
         if place is not None and (route := place.find(method, headers, query)) is not None:
             return route
         if self._root is not None:
-            for place in _visit(self._root, path.split(b"/", self._depth + 1)[1:], 0):
-                if (route := place.find(method, headers, query)) is not None:
-                    return route
-            return None
+            below = (place.find(method, headers, query) for place in self._planted(self._root, path))
+            return next((route for route in below if route is not None), None)
         prefixes = self._prefixes
         if prefixes:
             end = 0
@@ -101,7 +99,7 @@ class _Table:
         if path in self._exact:
             yield self._exact[path]
         if self._root is not None:
-            yield from _visit(self._root, path.split(b"/", self._depth + 1)[1:], 0)
+            yield from self._planted(self._root, path)
             return
         prefix = b"/".join(path.split(b"/", self._depth + 1)[: self._depth + 1])
         while True:
@@ -110,6 +108,9 @@ class _Table:
             if not prefix:
                 return
             prefix = prefix[: prefix.rfind(b"/")]
+
+    def _planted(self, root: _Node, path: bytes) -> Iterator[Place]:
+        return _visit(root, path.split(b"/", self._depth + 1)[1:], 0)
 
     @staticmethod
     def _plant(node: _Node, pattern: PathPattern) -> Place:
