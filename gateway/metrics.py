@@ -54,6 +54,25 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "sentinel_upstream_panic_total", "counter", ("upstream",), "Requests sent to an ejected target: all were out."
     ),
+    Metric("sentinel_circuit_opened_total", "counter", ("upstream",), "Circuits opened, each worker's counted."),
+    Metric(
+        "sentinel_outlier_ejections_total",
+        "counter",
+        ("upstream", "target"),
+        "Targets a worker took out by what their answers showed.",
+    ),
+    Metric(
+        "sentinel_upstream_retries_total",
+        "counter",
+        ("upstream", "outcome"),
+        "Attempts after the first: succeeded, failed, abandoned, over_budget (not made).",
+    ),
+    Metric(
+        "sentinel_mirrored_total",
+        "counter",
+        ("upstream", "outcome"),
+        "Copies of requests: answered, failed, abandoned, too_large, skipped.",
+    ),
     Metric("sentinel_unknown_keys_total", "counter", ("url",), "Tokens whose key the fetched key set does not hold."),
     Metric(
         "sentinel_tls_handshakes_total",

@@ -45,6 +45,10 @@ _FROM_WORKERS = frozenset(
         "sentinel_limiter_calls_total",
         "sentinel_upstream_connections_total",
         "sentinel_upstream_panic_total",
+        "sentinel_circuit_opened_total",
+        "sentinel_outlier_ejections_total",
+        "sentinel_upstream_retries_total",
+        "sentinel_mirrored_total",
         "sentinel_directives_refused_total",
         "sentinel_unknown_keys_total",
     }

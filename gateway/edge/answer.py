@@ -6,14 +6,15 @@ from time import time
 from typing import TYPE_CHECKING
 
 from gateway.domain.forwarding import Outbound
+from gateway.domain.traffic import ErrorKind
 from gateway.edge import problem
-from gateway.edge.exchange import Reply, now_us
+from gateway.edge.exchange import Refusal, Reply, now_us
 
 if TYPE_CHECKING:
-    from gateway.domain.forwarding import Headers
+    from gateway.domain.forwarding import Headers, UpstreamFailure
     from gateway.domain.routing import Route
     from gateway.domain.upstreams import Upstream
-    from gateway.edge.exchange import Exchange, Refusal
+    from gateway.edge.exchange import Exchange
 
 # 204 and 304 have no body (RFC 9110 section 6.4.1). A 304 may announce the length that a 200 would have, but servers
 # that count what they send take that for a broken promise.
@@ -63,6 +64,12 @@ def own(exchange: Exchange, what: Refusal | Reply) -> tuple[int, Headers, bytes]
     if rules is not None:
         fields = rules.of(exchange).own(exchange, fields)
     return what.status, fields + own_fields(exchange), body
+
+
+def failed(failure: UpstreamFailure) -> Refusal:
+    """The gateway's own answer where the upstream gave none."""
+    later = ((b"retry-after", b"%d" % failure.retry_after_s),) if failure.retry_after_s else ()
+    return Refusal(failure.status, ErrorKind(failure.kind), failure.detail, headers=later)
 
 
 def outbound(exchange: Exchange, route: Route, upstream: Upstream) -> Outbound:

@@ -241,9 +241,7 @@ class AsgiForward:
         elif self._head is not None:
             await self._relay(*self._head, send)
         elif self._failure is not None:
-            failure = self._failure
-            why = Refusal(failure.status, ErrorKind(failure.kind), failure.detail)
-            await send_own(self._exchange, why, send)
+            await send_own(self._exchange, answer.failed(self._failure), send)
 
     async def _relay(self, status: int, headers: Headers, send: Send) -> None:
         exchange = self._exchange
