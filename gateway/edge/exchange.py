@@ -17,8 +17,9 @@ from gateway.domain.traffic import ErrorKind
 if TYPE_CHECKING:
     from gateway.domain.forwarding import Headers
     from gateway.domain.routing import Route
-    from gateway.edge.limits import LimitSet, Verdict
+    from gateway.edge.limits import LimitKey, LimitSet, Verdict
     from gateway.edge.runtime import Runtime
+    from gateway.edge.websocket_tunnel import Tunnel
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -64,8 +65,18 @@ def now_us() -> int:
     return monotonic_ns() // 1000
 
 
+class TakeOver(Protocol):
+    """How a driver gives a client's connection away."""
+
+    def __call__(self, tunnel: Tunnel) -> bytes | None:
+        """Make ``tunnel`` the connection's; what had arrived for it already, None when the client has left."""
+
+
 class Exchange:
     """One request's facts, stamps and verdicts. Stamps are monotonic microseconds, 0 while not reached."""
+
+    is_websocket = False
+    is_judged = False  # a handshake that an ASGI server has found good
 
     __slots__ = (
         "attempts",
@@ -97,6 +108,7 @@ class Exchange:
         "route",
         "runtime",
         "scheme",
+        "slots",
         "span_id",
         "started_at",
         "status",
@@ -153,6 +165,7 @@ class Exchange:
         self.principal: Principal = ANONYMOUS
         self.limits: LimitSet | None = None
         self.verdict: Verdict | None = None
+        self.slots: list[LimitKey] | None = None  # what it holds of limits of what is under way at once
         self.upstream = ""  # the name drivers look the Upstream up by
         self.max_body_bytes = runtime.max_body_bytes
         self.encoder: Encoder | None = None  # set with the answer's head; its body goes through it
@@ -178,3 +191,22 @@ class Exchange:
     def traceparent(self) -> bytes:
         """The W3C traceparent that names this hop's span, for the upstream."""
         return f"00-{self.trace_id}-{self.span_id}-{self.trace_flags}".encode("ascii")
+
+
+class WebSocketExchange(Exchange):
+    """The handshake of a WebSocket, and all that follows on its connection until that is closed.
+
+    Attributes:
+        take_over: gives the client's connection to the tunnel; None where an ASGI server keeps it.
+    """
+
+    is_websocket = True
+
+    __slots__ = ("take_over",)
+
+    take_over: TakeOver | None
+
+    @property
+    def is_judged(self) -> bool:  # type: ignore[override]  # a constant for every other exchange
+        """Whether an ASGI server has found the handshake good."""
+        return self.take_over is None

@@ -7,6 +7,7 @@ without an upstream go to that application, all others are forwarded.
 from __future__ import annotations
 
 import asyncio
+from ssl import PEM_cert_to_DER_cert
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -14,9 +15,10 @@ from gateway import logs
 from gateway.domain.traffic import ErrorKind
 from gateway.edge import answer
 from gateway.edge.asgi_forward import AsgiForward, send_own
-from gateway.edge.exchange import Exchange, Refusal
+from gateway.edge.exchange import Exchange, Refusal, WebSocketExchange
 from gateway.edge.guard import GuardedApp
 from gateway.edge.steps import Waiting
+from gateway.edge.websocket_forward import WebSocketForward
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,7 +150,10 @@ class _Driver:
         if forwarder is None or route is None:
             return
         loop = asyncio.get_running_loop()
-        forward = AsgiForward(exchange, receive, loop)
+        if isinstance(exchange, WebSocketExchange):
+            forward: AsgiForward = WebSocketForward(exchange, receive, loop)
+        else:
+            forward = AsgiForward(exchange, receive, loop)
         self._sweep.add(forward, loop)
         try:
             if verdict is None:
@@ -162,7 +167,8 @@ class _Driver:
     def _exchange(self, scope: Scope) -> Exchange:
         raw_path = scope.get("raw_path") or quote(scope["path"]).encode("ascii")
         client = scope.get("client")
-        return Exchange(
+        take_over = scope.get("sentinel.websocket")
+        exchange = (Exchange if take_over is None else WebSocketExchange)(
             method=scope["method"].encode("latin-1"),
             path=raw_path,
             query=scope["query_string"],
@@ -174,7 +180,11 @@ class _Driver:
             version=scope.get("http_version", "1.1"),
             started_at=scope.get("sentinel.started_at", 0),
             target_form=scope.get("sentinel.target"),
+            certificate=scope.get("sentinel.certificate") or (_certificate(scope) if "extensions" in scope else b""),
         )
+        if isinstance(exchange, WebSocketExchange):
+            exchange.take_over = take_over
+        return exchange
 
 
 class EdgeApp(_Driver):
@@ -222,6 +232,14 @@ class SentinelMiddleware(_Driver):
             await refuse_websocket(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+
+def _certificate(scope: Scope) -> bytes:
+    """DER of the client's certificate by ASGI's TLS extension, if the server verified it; empty when there is none."""
+    tls = scope["extensions"].get("tls")
+    if not tls or tls.get("client_cert_error") or not tls.get("client_cert_chain"):
+        return b""
+    return PEM_cert_to_DER_cert(tls["client_cert_chain"][0])
 
 
 async def refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:

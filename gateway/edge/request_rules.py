@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gateway.domain.traffic import ErrorKind
+from gateway.edge import websocket_handshake
 from gateway.edge.exchange import Refusal
 
 if TYPE_CHECKING:
@@ -152,7 +153,14 @@ def _judge_framing(exchange: Exchange, limit: int) -> Refusal | None:
 
 
 def _judge_upgrade(exchange: Exchange) -> Refusal | None:
-    """WebSocket is refused in plain words; any other upgrade is ignored, as RFC 9110 section 7.8 allows."""
-    if exchange.facts.get(b"upgrade", b"").lower() == b"websocket":
+    """A WebSocket must be begun as it should; any other upgrade is ignored, as RFC 9110 section 7.8 allows.
+
+    With a body it is not: parsers disagree about what a body is once an upgrade was asked for.
+    """
+    if exchange.is_websocket:
+        return None if exchange.is_judged else websocket_handshake.judge(exchange)
+    if exchange.facts.get(b"upgrade", b"").strip().lower() == b"websocket":
         return Refusal(501, ErrorKind.BAD_REQUEST, "WebSocket is not served here.", close=True)
+    if exchange.content_length and websocket_handshake.asks_to_upgrade(exchange.headers):
+        return Refusal(501, ErrorKind.BAD_REQUEST, "An upgrade is not served with a request body.", close=True)
     return None
