@@ -174,8 +174,6 @@ def _retry(context: Context, route: RouteEntry, where: Path) -> None:
         report.at_value(
             (*where, "on"), "retry.on is empty: nothing is tried again", 'write ["connect"] or attempts = 0'
         )
-    if retry.attempts and retry.budget == 0:
-        report.at_value((*where, "budget"), "retry.budget = 0 lets nothing be tried again", "write attempts = 0")
     for index, cause in enumerate(retry.on):
         if cause in retry.on[:index]:
             report.at_value((*where, "on", index), f'"{cause}" stands twice', "keep one of them")

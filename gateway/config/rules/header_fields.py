@@ -6,6 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from gateway.config.choice_notation import TOKEN
+from gateway.config.notation import did_you_mean, listed
+from gateway.domain.path_template import PLACE, PathPattern
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,19 +20,15 @@ if TYPE_CHECKING:
 _VALUE = re.compile(r"[!-~]([ -~\t]*[!-~])?")
 _LONGEST_VALUE = 4096
 _FRAMING = frozenset(
-    {
-        "connection",
-        "content-length",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
+    {"connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 )
+_REQUEST_FRAMING = _FRAMING | {"expect", "http2-settings", "proxy"}
+_RESPONSE_FRAMING = _FRAMING | {"x-request-id"}
+_REQUEST_FRAMING_BEGINS = ("proxy-", "sec-websocket-")
 _OURS = "x-sentinel-"  # the proven identity; aliases are what a backend may take for the same
-_QUERY_NAME = re.compile(r"[!-~]{1,128}")
+_LONGEST_NAME = 128
+# What a value of request_headers may hold in braces, besides the captures of the route's path.
+_FACTS = ("subject", "tenant", "client", "request_id", "scheme", "host", "path")
 
 
 def of_route(context: Context, route: RouteEntry) -> None:
@@ -39,6 +37,8 @@ def of_route(context: Context, route: RouteEntry) -> None:
     _conditions(context, route, (*where, "match"))
     rules(context, (*where, "request_headers"), route.request_headers, request=True)
     rules(context, (*where, "response_headers"), route.response_headers, request=False)
+    if context.report.sound((*where, "match", "path")):
+        _placeholders(context, route, where)
 
 
 def of_server(context: Context) -> None:
@@ -71,6 +71,28 @@ def rules(context: Context, where: Path, entry: HeaderEntry, *, request: bool) -
         )
 
 
+def _placeholders(context: Context, route: RouteEntry, where: Path) -> None:
+    """Braces are filled in on requests, from facts and captures; on answers they are plain text."""
+    known = (*_FACTS, *PathPattern(route.match.path).names)
+    for part in ("set", "add"):
+        for name, value in getattr(route.request_headers, part).items():
+            for placeholder in PLACE.findall(value):
+                if placeholder not in known:
+                    context.report.at_value(
+                        (*where, "request_headers", part, name),
+                        f"there is nothing to put for {{{placeholder}}}",
+                        did_you_mean(placeholder, known, otherwise=f"known are {listed(known, last='and')}"),
+                    )
+        for name, value in getattr(route.response_headers, part).items():
+            if not set(_FACTS).isdisjoint(PLACE.findall(value)):
+                context.report.at_value(
+                    (*where, "response_headers", part, name),
+                    "braces are filled in on requests only; clients would read them as they stand",
+                    "write plain text",
+                    warning=True,
+                )
+
+
 def _set(context: Context, where: Path, fields: Mapping[str, str], *, request: bool, may_host: bool = True) -> None:
     seen: set[str] = set()
     for name, value in fields.items():
@@ -85,12 +107,15 @@ def _set(context: Context, where: Path, fields: Mapping[str, str], *, request: b
 
 def _name(context: Context, where: Path, name: str, *, request: bool, may_host: bool, at_key: bool = False) -> bool:
     lower = name.lower()
+    plain = lower.translate(str.maketrans("_.", "--"))
     wrong: tuple[str, str] | None = None
     if not TOKEN.fullmatch(name):
         wrong = (f'"{name}" cannot be the name of a header field', "names are letters, digits and dashes")
-    elif lower in _FRAMING:
-        wrong = (f'"{name}" belongs to each connection, so the gateway alone writes it', "leave it out")
-    elif lower.translate(str.maketrans("_.", "--")).startswith(_OURS):
+    elif lower in (_REQUEST_FRAMING if request else _RESPONSE_FRAMING) or (
+        request and plain.startswith(_REQUEST_FRAMING_BEGINS)
+    ):
+        wrong = (f'"{name}" is written by the gateway alone', "leave it out")
+    elif plain.startswith(_OURS):
         wrong = (f'"{name}" carries what the gateway has proven, so nothing else may write it', "choose another name")
     elif lower == "host" and not (request and may_host):
         wrong = (
@@ -135,7 +160,7 @@ def _conditions(context: Context, route: RouteEntry, where: Path) -> None:
         seen.add(name.lower())
     for name, value in route.match.query.items():
         place = (*where, "query", name)
-        if not _QUERY_NAME.fullmatch(name) or set("&=#") & set(name):
-            report.at_key(place, f'"{name}" cannot be the name of a query parameter', "write it as in the URL")
-        elif not re.fullmatch(r"[ -~]*", value) or set("&#") & set(value):
-            report.at_value(place, "this cannot be the value of a query parameter", "write it as in the URL")
+        if not name or len(name) > _LONGEST_NAME or not name.isprintable():
+            report.at_key(place, f'"{name}" cannot be the name of a query parameter', "use 1 to 128 visible characters")
+        elif len(value) > _LONGEST_VALUE or not value.isprintable():
+            report.at_value(place, "this cannot be the value of a query parameter", 'for any value write "*"')

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gateway.config.notation import did_you_mean, host_name
-from gateway.config.rules import clients, cors, destinations, header_fields, limits, paths
+from gateway.config.rules import clients, cors, destinations, header_fields, limits, paths, rewriting
 from gateway.config.rules.methods import METHODS
 from gateway.config.rules.upstreams import known_upstreams
 from gateway.domain.access import AuthMode
@@ -41,6 +41,7 @@ def _route(context: Context, route: RouteEntry, known: set[str] | None) -> None:
     context.name(_at(context, route, "name"), route.name, "a route")
     _match(context, route)
     paths.of_route(context, route)
+    rewriting.of_route(context, route)
     destinations.of_route(context, route, known)
     header_fields.of_route(context, route)
     clients.of_route(context, route)
@@ -92,11 +93,12 @@ def _rights(context: Context, route: RouteEntry) -> None:
 
 def _roles(context: Context, route: RouteEntry) -> None:
     report = context.report
-    if route.roles and route.auth not in {AuthMode.JWT, AuthMode.ANY}:
+    if route.roles and route.auth in {AuthMode.NONE, AuthMode.KEY}:
+        why = "API keys carry none" if route.auth is AuthMode.KEY else f'has auth = "{route.auth}"'
         report.at_value(
             _at(context, route, "roles"),
-            f'route "{route.name}" asks for roles, which only bearer tokens carry, but has auth = "{route.auth}"',
-            'set auth = "jwt" or "any"',
+            f'route "{route.name}" asks for roles but {why}',
+            'set auth = "jwt", "certificate" or "any"',
         )
     for index, role in enumerate(route.roles):
         if not role.strip() or role != role.strip() or not role.isprintable():
