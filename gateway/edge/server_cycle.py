@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from http import HTTPStatus
+import socket
+import struct
 from typing import TYPE_CHECKING, Any
+
+from gateway.edge.answer_head import CHUNKED, UNTIL_CLOSE, written_head
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,21 +24,21 @@ if TYPE_CHECKING:
     Message = dict[str, Any]
 
 JOIN_BYTES = 32 * 1024  # a body up to this is copied behind its head: cheaper than a second write
-_BODILESS = frozenset({204, 304})
-_END = (b"", b"")  # joined to the lines before them: the last line's end and the empty line
+_AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: drop what is unsent, and tell the peer by a reset
 
 log = logging.getLogger("uvicorn.error")  # what the server itself has to say goes where the rest of it goes
 
 
-def _status_line(status: int) -> bytes:
-    try:
-        phrase = HTTPStatus(status).phrase
-    except ValueError:
-        phrase = ""
-    return f"HTTP/1.1 {status} {phrase}".encode("ascii")
+def reset(transport: asyncio.Transport) -> None:
+    """End a connection in the middle of an answer so that the client cannot take it for the answer's end.
 
-
-STATUS_LINES = {status: _status_line(status) for status in range(100, 600)}
+    uvloop's ``abort`` alone sends an ordinary FIN, after which a body that lasts until the connection closes looks
+    whole.
+    """
+    peer = transport.get_extra_info("socket")
+    if peer is not None and peer.family in (socket.AF_INET, socket.AF_INET6):
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+    transport.abort()
 
 
 def _nothing() -> None:
@@ -71,7 +74,6 @@ class Cycle:
     """One request under way; made by the protocol, which also tells it what arrives and when the client leaves."""
 
     __slots__ = (
-        "_chunked",
         "_expected",
         "_flow",
         "_head",
@@ -111,8 +113,7 @@ class Cycle:
         self.disconnected = self.response_started = self.response_complete = False
         self.task: asyncio.Task[None] | None = None
         self._head = b""  # of the answer, until the first of its body comes
-        self._chunked = False
-        self._expected = 0  # bytes of body still to be sent
+        self._expected = 0  # bytes of body still to be sent, or CHUNKED or UNTIL_CLOSE
 
     async def run_asgi(self, app: Any, tasks: set[asyncio.Task[None]]) -> None:
         """Call the application, and see to it that whatever it does, the client is not left waiting."""
@@ -133,7 +134,7 @@ class Cycle:
 
     async def _give_up(self) -> None:
         if self.response_started:
-            self._transport.close()
+            reset(self._transport)
             return
         fields = [
             (b"content-type", b"text/plain; charset=utf-8"),
@@ -142,6 +143,11 @@ class Cycle:
         ]
         await self.send({"type": "http.response.start", "status": 500, "headers": fields})
         await self.send({"type": "http.response.body", "body": b"Internal Server Error"})
+
+    def switched(self) -> None:
+        """The connection has become something else: there is nothing more to receive or to answer."""
+        self.response_started = self.response_complete = True
+        self.on_response = _nothing
 
     async def send(self, message: Message) -> None:
         """ASGI's ``send``."""
@@ -165,44 +171,17 @@ class Cycle:
 
     def _render(self, status: int, headers: Any) -> bytes:
         """Status line and fields; notes how the body is framed and whether the connection stays."""
-        lines = [STATUS_LINES[status]]
-        join = b": ".join
-        framed = says_close = False
-        for field in headers:
-            name, value = field
-            lines.append(join(field))
-            if name == b"content-length" and not framed:
-                self._expected, framed = int(value), True
-            elif name == b"transfer-encoding" and value.lower() == b"chunked":
-                self._expected, self._chunked, framed = 0, True, True
-            elif name == b"connection":
-                says_close = b"close" in [option.strip() for option in value.lower().split(b",")]
-        if says_close:
-            self.keep_alive = False
-        elif not self.keep_alive:
-            lines.append(b"connection: close")
-        if self._scope["method"] == "HEAD":
-            self._expected = 0
-        elif not framed and status not in _BODILESS:
-            self._chunked = True
-            lines.append(b"transfer-encoding: chunked")
-        ends = len(lines) + 1
-        lines += _END
-        head = b"\r\n".join(lines)
-        # One line end for each line: no name or value can begin a line of its own (response splitting).
-        if head.count(b"\r") != ends or head.count(b"\n") != ends or b"\0" in head:
-            raise RuntimeError("A header field of the answer holds CR, LF or NUL.")
+        head, self._expected, self.keep_alive = written_head(
+            status,
+            headers,
+            is_head=self._scope["method"] == "HEAD",
+            is_old=self._scope.get("http_version") == "1.0",
+            keep_alive=self.keep_alive,
+        )
         return head
 
     def _send_body(self, body: bytes, *, last: bool) -> None:
-        if self._scope["method"] == "HEAD":
-            body = b""
-        elif self._chunked:
-            body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + (b"0\r\n\r\n" if last else b"")
-        elif len(body) > self._expected:
-            raise RuntimeError("Response content longer than Content-Length")
-        else:
-            self._expected -= len(body)
+        body = self._framed(body, last=last)
         head, self._head = self._head, b""
         if head and len(body) <= JOIN_BYTES:
             self._transport.write(head + body)
@@ -212,13 +191,24 @@ class Cycle:
             if body:
                 self._transport.write(body)
         if last:
-            if self._expected:
+            if self._expected > 0:
                 raise RuntimeError("Response content shorter than Content-Length")
             self.response_complete = True
             self.message_event.set()
             if not self.keep_alive:
                 self._transport.close()
             self.on_response()
+
+    def _framed(self, body: bytes, *, last: bool) -> bytes:
+        if self._scope["method"] == "HEAD":
+            return b""
+        if self._expected == CHUNKED:
+            return (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + (b"0\r\n\r\n" if last else b"")
+        if self._expected != UNTIL_CLOSE:
+            if len(body) > self._expected:
+                raise RuntimeError("Response content longer than Content-Length")
+            self._expected -= len(body)
+        return body
 
     async def receive(self) -> Message:
         """ASGI's ``receive``."""

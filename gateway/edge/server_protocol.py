@@ -7,9 +7,9 @@ received, so that absolute-form and fragments can be refused) and ``sentinel.sta
 first byte).
 
 What every request passes through is written anew here, because it costs less: the scope is built once and whole, the
-answer is :class:`gateway.edge.server_cycle.Cycle`'s, and the keep-alive timeout is watched by the connection's one
-timer instead of a timer per request. All this leans on uvicorn's internals, so its minor version is pinned, and a test
-holds it.
+answer is :class:`gateway.edge.server_cycle.Cycle`'s, and deadlines are plain numbers that one sweep over all of the
+worker's connections looks at, instead of a timer per request. All this leans on uvicorn's internals, so its minor
+version is pinned, and a test holds it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.flow_control import service_unavailable
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.domain.traffic import ErrorKind
+from gateway.edge.clock import NEVER, Sweep
 from gateway.edge.exchange import Refusal, now_us
-from gateway.edge.server_cycle import Cycle
+from gateway.edge.server_cycle import Cycle, reset
+from gateway.edge.websocket_upgrade import UpgradingProtocol
 
 if TYPE_CHECKING:
     import asyncio
@@ -35,52 +36,92 @@ if TYPE_CHECKING:
 # Above what policy.max_header_bytes usually is, because the rules answer such heads with the request's own id and path.
 # What is larger still is not collected at all.
 MAX_HEAD_BYTES = 256 * 1024
+MAX_SILENT_BYTES = 64 * 1024  # chunk extensions and trailers in a row without a byte of body
 HEAD_TIMEOUT_S = 10.0  # from a connection's or a request's first moment to the end of the head
-MIN_PAUSE_S = 0.1  # between two looks at a connection, however short the timeouts are
+SEND_IDLE_S = 60.0  # a client that takes nothing of its answer for so long is given up; nginx waits as long
 
 # Origin form without a fragment, of visible ASCII: what needs no parser to be taken apart.
-_PLAIN_TARGET = re.compile(rb"/[!-\"$-~]*")
+PLAIN_TARGET = re.compile(rb"/[!-\"$-~]*")
 
 _TOO_LARGE = Refusal(
     431, ErrorKind.HEADERS_TOO_LARGE, f"The request line and header fields are over {MAX_HEAD_BYTES} bytes.", close=True
 )
 _TOO_SLOW = Refusal(408, ErrorKind.BAD_REQUEST, "The request line and header fields stopped coming.", close=True)
+_TOO_SILENT = Refusal(400, ErrorKind.BAD_REQUEST, "The request body consists of chunk extensions.", close=True)
 _NO_HTTP = Refusal(400, ErrorKind.BAD_REQUEST, "The request is not valid HTTP/1.1.", close=True)
 
 
 def strict_http(steps: Steps) -> type[StrictHttpProtocol]:
     """The protocol class of one worker: ``uvicorn.Config(app, http=strict_http(steps))``."""
-    return type("WorkerHttpProtocol", (StrictHttpProtocol,), {"steps": steps})
+    return type("WorkerHttpProtocol", (StrictHttpProtocol,), {"steps": steps, "sweep": Sweep()})
 
 
-class StrictHttpProtocol(HttpToolsProtocol):
+class _Stall:
+    """Watches one answer that waits for its client: given up when nothing of it goes out for SEND_IDLE_S."""
+
+    __slots__ = ("_left", "_transport", "deadline")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._left = transport.get_write_buffer_size()
+        self.deadline = now_us() + int(SEND_IDLE_S * 1e6)
+
+    def expired(self, now: int) -> None:
+        left = self._transport.get_write_buffer_size()
+        if left >= self._left:
+            reset(self._transport)
+        self._left = left
+        self.deadline = now + int(SEND_IDLE_S * 1e6)
+
+
+class StrictHttpProtocol(UpgradingProtocol):
     """One client connection; made by :func:`strict_http`, which gives it the worker's steps."""
 
     steps: Steps
+    sweep: Sweep
+    deadline = NEVER  # monotonic µs, for the sweep
 
     certificate = b""  # DER of the client's, verified; empty when it showed none
     _begun_at = 0  # monotonic µs; of the connection until a request has begun on it
-    _idle_since = 0  # monotonic µs since the last answer was whole, 0 while a request is under way
     _in_head = True
     _began_in_this_read = False
     _head_bytes = 0
-    _timer: asyncio.TimerHandle | None = None
+    _silent_bytes = 0
+    _stall: _Stall | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """A client connected. One timer serves the connection for as long as it lives."""
+        """A client connected."""
         super().connection_made(transport)
         ssl_object = transport.get_extra_info("ssl_object")
         if ssl_object is not None:
             self.certificate = ssl_object.getpeercert(binary_form=True) or b""
         self._begun_at = now_us()
         self._asgi = {"version": self.asgi_version, "spec_version": "2.3"}
-        self._timer = self.loop.call_later(self._pause_s(), self._look)
+        self.deadline = self._begun_at + int(HEAD_TIMEOUT_S * 1e6)
+        self.sweep.watch(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is over."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self.sweep.forget(self)
+        self._flowing()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not take what it asked for."""
+        super().pause_writing()
+        if self._stall is None:
+            self._stall = _Stall(self.transport)
+            self.sweep.watch(self._stall)
+
+    def resume_writing(self) -> None:
+        """The client takes it again."""
+        self._flowing()
+        super().resume_writing()
+
+    def _flowing(self) -> None:
+        stall, self._stall = self._stall, None
+        if stall is not None:
+            self.sweep.forget(stall)
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
@@ -88,10 +129,17 @@ class StrictHttpProtocol(HttpToolsProtocol):
         super().data_received(data)
         # A field that is still incomplete is held by the parser and seen by no callback, so reads are counted, except
         # the one the head began in, which may hold the end of another message.
-        if self._in_head and not self._began_in_this_read:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._cut(_TOO_LARGE)
+        if self._in_head:
+            if not self._began_in_this_read:
+                self._head_bytes += len(data)
+                if self._head_bytes > MAX_HEAD_BYTES:
+                    self._cut(_TOO_LARGE)
+        elif self._silent_bytes < 0:
+            self._silent_bytes = 0
+        elif not self._began_in_this_read:
+            self._silent_bytes += len(data)
+            if self._silent_bytes > MAX_SILENT_BYTES:
+                self._cut(_TOO_SILENT)
 
     def on_message_begin(self) -> None:
         """A request line begins."""
@@ -99,17 +147,27 @@ class StrictHttpProtocol(HttpToolsProtocol):
         self.headers = []
         self.expect_100_continue = False
         self._in_head = self._began_in_this_read = True
-        self._head_bytes = self._idle_since = 0
+        self._head_bytes = self._silent_bytes = 0
         self._begun_at = now_us()
+        self.deadline = self._begun_at + int(HEAD_TIMEOUT_S * 1e6)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head; trailers are dropped: nobody said they may be merged (RFC 9110 section 6.5.1)."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """Some of a body."""
+        self._silent_bytes = -1  # this read is not a silent one
+        super().on_body(body)
 
     def on_headers_complete(self) -> None:
         """The head is whole: the request goes to the application, or into the queue behind the one under way."""
         self._in_head = False
+        self.deadline = NEVER
         version = self.parser.get_http_version()
         scope = self._make_scope(version)
         self.scope = scope  # type: ignore[assignment]  # uvicorn's typed dictionaries know no keys of ours
-        if self.parser.should_upgrade() and self._should_upgrade():
-            return
         app: Any = self.app
         limit = self.limit_concurrency
         if limit is not None and (len(self.connections) >= limit or len(self.tasks) >= limit):
@@ -124,6 +182,8 @@ class StrictHttpProtocol(HttpToolsProtocol):
             keep_alive=version != "1.0" and self.parser.should_keep_alive(),
         )
         self.cycle = cycle  # type: ignore[assignment]  # in place of uvicorn's own
+        if self.parser.should_upgrade():
+            self.offer(scope, cycle)
         if before is None or before.response_complete:
             self._start(cycle, app)
         else:
@@ -134,13 +194,29 @@ class StrictHttpProtocol(HttpToolsProtocol):
         """An answer is whole: the next request of the queue has its turn, or the connection is idle."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
+            self._rest()
             return
         self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start(cast("Cycle", cycle), app)
         else:
-            self._idle_since = now_us()
+            self._rest()
+
+    def let_go(self) -> None:
+        """The connection has become a WebSocket, which watches itself."""
+        self.sweep.forget(self)
+        self._flowing()
+        super().let_go()
+
+    def _rest(self) -> None:
+        """Nothing is under way: how long to wait for what comes next."""
+        if self.transport.is_closing():
+            self.deadline = now_us() + int(SEND_IDLE_S * 1e6)
+        elif self._in_head:  # the next request has begun
+            self.deadline = self._begun_at + int(HEAD_TIMEOUT_S * 1e6)
+        else:
+            self.deadline = now_us() + int(self.timeout_keep_alive * 1e6)
 
     @property
     def _cycle(self) -> Cycle | None:
@@ -152,7 +228,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
 
     def _make_scope(self, version: str) -> dict[str, Any]:
         url = self.url
-        if _PLAIN_TARGET.fullmatch(url):
+        if PLAIN_TARGET.fullmatch(url):
             raw_path, _, query = url.partition(b"?")
         else:
             parsed = httptools.parse_url(url)
@@ -181,24 +257,15 @@ class StrictHttpProtocol(HttpToolsProtocol):
             "sentinel.started_at": self._begun_at,
         }
 
-    def _pause_s(self) -> float:
-        """How long the timer may sleep and still be in time for what begins meanwhile."""
-        return max(MIN_PAUSE_S, min(HEAD_TIMEOUT_S, self.timeout_keep_alive))
-
-    def _look(self) -> None:
-        now = now_us()
-        left_s = pause_s = self._pause_s()
-        if self._in_head:
-            left_s = HEAD_TIMEOUT_S - (now - self._begun_at) / 1e6
-            if left_s <= 0:
-                self._cut(_TOO_SLOW)
-                return
-        elif self._idle_since:
-            left_s = self.timeout_keep_alive - (now - self._idle_since) / 1e6
-            if left_s <= 0:
-                self.transport.close()
-                return
-        self._timer = self.loop.call_later(min(pause_s, max(left_s, 0.001)), self._look)
+    def expired(self, now: int) -> None:
+        """The deadline passed: of a head, of a connection at rest, or of one that cannot get rid of its last bytes."""
+        self.deadline = now + int(SEND_IDLE_S * 1e6)
+        if self.transport.is_closing():
+            reset(self.transport)
+        elif self._in_head:
+            self._cut(_TOO_SLOW)
+        else:
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words are replaced by ours
         """The parser gave up."""

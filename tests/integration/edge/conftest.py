@@ -7,7 +7,7 @@ import pytest
 from tests.integration.edge import edge_world
 
 
-@pytest.fixture(params=["asgi"])
+@pytest.fixture(params=["asgi", "lane"])
 def driver(request):
     """Starts a gateway: ``with driver(steps, forwarder) as port``."""
-    return {"asgi": edge_world.asgi}[request.param]
+    return {"asgi": edge_world.asgi, "lane": edge_world.lane}[request.param]

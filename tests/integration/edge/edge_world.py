@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from gateway.edge.lane import lane_http
 from gateway.edge.middleware import EdgeApp
 from gateway.edge.server_protocol import strict_http
 
@@ -108,9 +109,15 @@ def serving(app: Any, wrap: Any = None, **changes: Any) -> Iterator[int]:
             thread.join(10)
 
 
-def asgi(steps: Any, forwarder: FakeForwarder, **changes: Any):
+def asgi(steps: Any, forwarder: FakeForwarder, admin: Any = None, **changes: Any):
     """Driver 1 on a socket."""
-    return serving(EdgeApp(steps, forwarder, **changes))
+    return serving(EdgeApp(steps, forwarder, admin=admin), **changes)
+
+
+def lane(steps: Any, forwarder: FakeForwarder, admin: Any = None, **changes: Any):
+    """Driver 2 on a socket."""
+    http = lane_http(steps, forwarder, admin)
+    return serving(EdgeApp(steps, forwarder, admin=admin), http=http, **changes)
 
 
 def wait_for(ready: Callable[[], bool], within_s: float = 5.0) -> None:

@@ -27,6 +27,12 @@ class Wire:
     def close(self) -> None:
         self.closed = True
 
+    def abort(self) -> None:
+        self.closed = True
+
+    def get_extra_info(self, _name: str) -> None:
+        return None
+
     def is_closing(self) -> bool:
         return self.closed
 
@@ -37,8 +43,11 @@ class Wire:
         self.answered += 1
 
 
-def cycle(wire: Wire, method: str = "GET", *, expect: bool = False, keep_alive: bool = True) -> Cycle:
-    return Cycle({"method": method}, wire, wire, wire.on_response, expect_100_continue=expect, keep_alive=keep_alive)
+def cycle(
+    wire: Wire, method: str = "GET", *, expect: bool = False, keep_alive: bool = True, version: str = "1.1"
+) -> Cycle:
+    scope = {"method": method, "http_version": version}
+    return Cycle(scope, wire, wire, wire.on_response, expect_100_continue=expect, keep_alive=keep_alive)
 
 
 def start(status: int = 200, *fields: tuple[bytes, bytes]) -> dict:
@@ -90,6 +99,13 @@ async def test_a_body_of_unknown_length_is_chunked():
     head, _, chunks = b"".join(wire.writes).partition(b"\r\n\r\n")
     assert head.endswith(b"transfer-encoding: chunked")
     assert chunks == b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
+
+
+async def test_a_body_of_unknown_length_lasts_until_the_connection_closes_for_http_1_0():
+    wire = await answer(start(), body(b"ab", more=True), body(b"c"), version="1.0", keep_alive=False)
+    head, _, sent = b"".join(wire.writes).partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head and head.endswith(b"connection: close")
+    assert (sent, wire.closed) == (b"abc", True)
 
 
 @pytest.mark.parametrize("status", [204, 304])

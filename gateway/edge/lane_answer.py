@@ -1,0 +1,129 @@
+"""The answer to one request on the lane, as bytes on the client's connection: head, framing, flow control.
+
+A head waits for the first of its body, so that both leave in one write; if none has come when the turn of the loop is
+over, it goes ahead alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.edge.answer_head import CHUNKED, written_head
+from gateway.edge.server_cycle import JOIN_BYTES
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from gateway.domain.forwarding import Forwarder, Headers
+    from gateway.edge.exchange import Exchange
+    from gateway.edge.steps import Steps
+
+
+class Connection(Protocol):
+    """The client's connection as a request sees it."""
+
+    transport: asyncio.Transport
+    steps: Steps
+    forwarder: Forwarder
+    deadline: int  # monotonic µs, for the sweep
+    held_heads: list[LaneAnswer]
+
+    @property
+    def write_paused(self) -> bool:
+        """Whether the client takes less than it is sent."""
+
+    def go_on(self) -> None:
+        """The request takes more of its body: read on."""
+
+    def pause_body(self) -> None:
+        """The request takes no more of its body for now."""
+
+    def hold_head(self, answer: LaneAnswer) -> None:
+        """Call :meth:`LaneAnswer.send_head` at the end of this turn of the loop."""
+
+    def on_response_complete(self) -> None:
+        """The answer is whole."""
+
+
+class MisframedError(Exception):
+    """The body of an answer has another length than was announced."""
+
+
+class LaneAnswer:
+    """Writes one answer.
+
+    Attributes:
+        keep_alive: whether the connection stays after it.
+        response_started: whether its head is made; nothing else can be answered from then on.
+        response_complete: whether the exchange is over, however it ended.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_head",
+        "_left",
+        "exchange",
+        "keep_alive",
+        "response_complete",
+        "response_started",
+    )
+
+    def __init__(self, connection: Connection, exchange: Exchange, *, keep_alive: bool) -> None:
+        self.exchange = exchange
+        self.keep_alive = keep_alive
+        self.response_complete = self.response_started = False
+        self._connection = connection
+        self._head = b""  # until the first of the body comes
+        self._left = 0  # bytes of the body still to be sent, or CHUNKED or UNTIL_CLOSE
+
+    def send_head(self) -> None:
+        """Nothing of the body came with the head: it goes ahead alone."""
+        head, self._head = self._head, b""
+        if head and not self.response_complete:
+            self._connection.transport.write(head)
+
+    def _render(self, status: int, fields: Headers) -> None:
+        """Make the head. Raises UnwritableError when a field could be taken for more than one line."""
+        exchange = self.exchange
+        self._head, self._left, self.keep_alive = written_head(
+            status,
+            fields,
+            is_head=exchange.method == b"HEAD",
+            is_old=exchange.version == "1.0",
+            keep_alive=self.keep_alive,
+        )
+        self.response_started = True
+
+    def _send(self, chunk: bytes) -> None:
+        """Some of the body, framed. Raises MisframedError when it is more than was announced."""
+        left = self._left
+        if left > 0:
+            if len(chunk) > left:
+                raise MisframedError("the answer's body is longer than announced")
+            self._left = left - len(chunk)
+        elif left == 0:
+            return  # an answer without a body, whatever came behind it
+        self.exchange.bytes_out += len(chunk)
+        if left == CHUNKED:
+            chunk = b"%x\r\n%b\r\n" % (len(chunk), chunk)
+        self._write(chunk)
+
+    def _send_end(self) -> None:
+        """The end of the body. Raises MisframedError when it is less than was announced."""
+        if self._left == CHUNKED:
+            self._write(b"0\r\n\r\n")
+        elif self._left > 0:
+            raise MisframedError("the answer's body is shorter than announced")
+        elif self._head:
+            self._write(b"")
+
+    def _write(self, data: bytes) -> None:
+        transport = self._connection.transport
+        head = self._head
+        if head:
+            self._head = b""
+            if len(data) <= JOIN_BYTES:
+                data = head + data
+            else:
+                transport.write(head)
+        transport.write(data)
