@@ -38,7 +38,7 @@ class Server(msgspec.Struct, frozen=True):
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8000
     workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
-    driver: Literal["asgi"] = "asgi"
+    driver: Literal["lane", "asgi"] = "lane"
     trusted_proxies: tuple[Network, ...] = ()
     max_header_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1_048_576)] = 16384
     max_body_bytes: Size = key("max_body", 100 * 1024 * 1024)

@@ -319,6 +319,8 @@ def _example(shape: Shape) -> str:
             return notation.expects.partition("such as ")[2] or '"…"'
         case Scalar(choices=choices) if choices:
             return f'"{choices[0]}"'
+        case Scalar(kind=kind) if kind in {int, float}:
+            return "1"
         case Many(item=item, single=single):
             return _example(item) if single else f"[{_example(item)}]"
         case Table(keys=keys, shorthand=shorthand) if shorthand:

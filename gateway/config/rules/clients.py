@@ -25,7 +25,7 @@ def of_route(context: Context, route: RouteEntry) -> None:
     """Judge ``allow`` and ``deny`` of one route, also against those of the server, which are asked first."""
     where, server, report = context.path(route), context.document.server, context.report
     _lists(context, where, route.allow, route.deny)
-    if not report.sound(("server", "allow"), ("server", "deny")):
+    if not report.sound(("server", "allow"), ("server", "deny"), (*where, "allow")):
         return
     admitted, refused = _networks(server.allow), _networks(server.deny)
     for index, text in enumerate(route.allow):
@@ -40,6 +40,8 @@ def of_route(context: Context, route: RouteEntry) -> None:
 
 
 def _lists(context: Context, where: Path, allow: tuple[str, ...], deny: tuple[str, ...]) -> None:
+    if not context.report.sound((*where, "allow")):
+        return  # what was refused is not in the list, so places would be off
     denied = _networks(deny)
     for index, text in enumerate(allow):
         if _inside(ipaddress.ip_network(text), denied):

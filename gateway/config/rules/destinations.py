@@ -175,7 +175,7 @@ def _retry(context: Context, route: RouteEntry, where: Path) -> None:
             (*where, "on"), "retry.on is empty: nothing is tried again", 'write ["connect"] or attempts = 0'
         )
     for index, cause in enumerate(retry.on):
-        if cause in retry.on[:index]:
+        if cause in retry.on[:index] and report.sound((*where, "on")):
             report.at_value((*where, "on", index), f'"{cause}" stands twice', "keep one of them")
     methods = set(route.match.methods)
     beyond = [cause for cause in retry.on if cause != "connect"]
