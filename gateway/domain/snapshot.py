@@ -26,6 +26,7 @@ class EdgePolicy(msgspec.Struct, frozen=True):
     limiter_budget_s: float = 0.025
     spool_max_bytes: int = 1 << 30
     server_timing: bool = False
+    driver: str = "lane"  # who drives the steps of a request: "lane" or "asgi"
     drain_s: float = 10.0  # what is under way when a worker is told to stop may take this long
     tls: ServerTls | None = None
     allow: tuple[str, ...] = ()  # CIDR of clients, before any route; empty: everyone not denied
