@@ -12,6 +12,7 @@ from gateway.collect.spool import SpoolWriter
 from gateway.config.snapshot_file import SnapshotWatcher
 from gateway.domain.upstreams import Target, Upstream
 from gateway.edge import collector
+from gateway.edge.lane import lane_http
 from gateway.edge.middleware import EdgeApp
 from gateway.edge.rate_limit import RateLimiter, script
 from gateway.edge.redis_link import RedisLink
@@ -98,7 +99,9 @@ async def edge(
         )
         collector.settle()
         on_ready()
-        await serve(server(app, http=strict_http(steps), drain_s=snapshot.policy.drain_s), listener, stopping)
+        in_lane = snapshot.policy.driver == "lane"
+        http = lane_http(steps, forwarder, admin) if in_lane else strict_http(steps)
+        await serve(server(app, http=http, drain_s=snapshot.policy.drain_s), listener, stopping)
 
 
 def _redis_link(settings: Settings) -> RedisLink:
