@@ -43,6 +43,7 @@ class RunFolder:
         self.spool = self.path / "spool"  # records on their way up
         self.journal = self.path / "journal"  # what control could not save while the store was away
         self.workers = self.path / "workers"  # how many are alive, kept by the supervisor
+        self.quotas = self.path / "quotas"  # how much of their quotas callers have used, where there is no Redis
         self.state = self.path / "state.json"  # a NodeState, kept by the supervisor
         self.lock = self.path / "lock"
         self.control_socket = self.path / "control.sock"  # the command line's: whoever may open it is an administrator

@@ -14,8 +14,9 @@ from gateway.domain.upstreams import Target, Upstream
 from gateway.edge import collector
 from gateway.edge.lane import lane_http
 from gateway.edge.middleware import EdgeApp
+from gateway.edge.quotas import Quotas
 from gateway.edge.rate_limit import RateLimiter, script
-from gateway.edge.redis_link import RedisLink
+from gateway.edge.redis_cluster import connection
 from gateway.edge.server_protocol import strict_http
 from gateway.edge.steps import Steps
 from gateway.edge.unknown_keys import report_unknown_keys
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.domain.snapshot import Snapshot
+    from gateway.edge.redis_cluster import RedisCluster
+    from gateway.edge.redis_link import RedisLink
     from gateway.run_folder import RunFolder
     from gateway.settings import Settings
 
@@ -74,7 +77,8 @@ async def edge(
 
         live_workers = LiveWorkers(folder.workers)
         link = _redis_link(settings) if snapshot.policy.redis else None
-        limiter = RateLimiter(counters, link=link, live_workers=live_workers)
+        quotas = Quotas(folder.quotas, counters)
+        limiter = RateLimiter(counters, link=link, live_workers=live_workers, number=number, quotas=quotas)
         stack.push_async_callback(limiter.close)
         if link is not None:
             link.start()
@@ -104,15 +108,15 @@ async def edge(
         await serve(server(app, http=http, drain_s=snapshot.policy.drain_s), listener, stopping)
 
 
-def _redis_link(settings: Settings) -> RedisLink:
+def _redis_link(settings: Settings) -> RedisLink | RedisCluster:
     """The worker's connection to Redis; its URL comes in the environment, where the supervisor put it."""
     url = settings.secret("SENTINEL_REDIS__URL")
     if not url:
         raise ConfigError("the snapshot wants Redis, and SENTINEL_REDIS__URL is not set", remedy="sentinel check")
-    return RedisLink(url, script())
+    return connection(url, script())
 
 
-async def _connected(link: RedisLink) -> None:
+async def _connected(link: RedisLink | RedisCluster) -> None:
     """Give Redis a moment before the first request is taken: a worker that begins without it counts by itself."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(REDIS_FIRST_S):

@@ -1,32 +1,41 @@
-"""Asks the buckets: in the process, or in Redis with all checks of one event-loop tick in one script call.
+"""Asks the buckets: on this node, or in Redis with all checks of one event-loop tick in one script call.
 
-``take`` answers at once or calls back later; there is no coroutine inside. When Redis is away or slower than its
-budget, each route's ``limit_unavailable`` decides, and the breaker sees to it that nobody else waits for the timeout.
+``take`` answers at once or calls back later; there is no coroutine inside. What Redis said before answers again where
+it can: tokens on lease, and callers who have none left. When Redis is away or slower than its budget, each route's
+``limit_unavailable`` decides, and the breaker sees to it that nobody else waits for the timeout.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from time import monotonic, monotonic_ns
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol
 
 from gateway import resources
 from gateway.domain.limits import WhenUnavailable
-from gateway.edge.limits import UNLIMITED, EncodedKeys, LimitKey, LimitSet, Verdict
-from gateway.edge.redis_breaker import RedisBreaker
-from gateway.edge.token_bucket import LocalBuckets
+from gateway.edge import leases
+from gateway.edge.concurrency import UnderWay
+from gateway.edge.leases import Exhausted, Lease
+from gateway.edge.limit_groups import Groups
+from gateway.edge.limits import UNLIMITED, LimitSet, Verdict, wall_ticks
+from gateway.edge.local_limits import LocalLimits
+from gateway.edge.quotas import Quotas
 from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from gateway.domain.limits import ConcurrencyLimit, Limit, Quota
     from gateway.domain.snapshot import EdgePolicy
     from gateway.edge.exchange import Exchange
+    from gateway.edge.limit_groups import Group
+    from gateway.edge.redis_cluster import RedisCluster
     from gateway.edge.redis_link import RedisLink
+    from gateway.edge.script_calls import Ask
     from gateway.metrics import WorkerCounters
 
-MAX_BATCH = 128  # exchanges per script call: about 0.2 ms of Redis, which serves nobody else meanwhile
+SWEEP_S = 0.1  # how often leases are looked through for those whose time is over
+MAX_LEASES = 10_000  # at once; whoever comes later asks for every request
 
 
 def script() -> bytes:
@@ -34,31 +43,82 @@ def script() -> bytes:
     return (resources.folder("lua") / "token_bucket.lua").read_bytes()
 
 
-class _Ask:
+class Redis(Protocol):
+    """Where checks are sent to: one server's calls, or a cluster's."""
+
+    def usable(self, group: Group) -> bool:
+        """Whether the server of that group can be asked now."""
+
+    def can_lease(self, group: Group) -> bool:
+        """Whether tokens of this group can be leased."""
+
+    def send(self, asks: Sequence[Ask]) -> None:
+        """Ask for all of them; each is told by its ``done``."""
+
+    def set_budget(self, budget_s: float) -> None:
+        """How long a request may wait."""
+
+    def stop(self) -> None:
+        """End the timers."""
+
+    @property
+    def generation(self) -> int:
+        """Changes when what was leased before may stand nowhere any more."""
+
+
+class _Check:
     """One exchange that waits for its verdict."""
 
-    __slots__ = ("exchange", "keys", "limits", "then")
+    __slots__ = (
+        "answer_count",
+        "argument_count",
+        "arguments",
+        "exchange",
+        "group",
+        "leased",
+        "limiter",
+        "limits",
+        "sent_at",
+        "then",
+    )
 
     def __init__(
-        self, exchange: Exchange, limits: LimitSet, keys: list[LimitKey], then: Callable[[Verdict], None]
+        self,
+        limiter: RateLimiter,
+        exchange: Exchange,
+        limits: LimitSet,
+        group: Group,
+        then: Callable[[Verdict], None],
     ) -> None:
+        self.limiter = limiter
         self.exchange = exchange
         self.limits = limits
-        self.keys = keys
+        self.group = group
         self.then = then
+        self.leased = 0  # tokens asked for on lease
+        self.sent_at = 0.0
+        self.argument_count = limits.argument_count
+        self.arguments = limits.arguments
+        self.answer_count = limits.answer_count
+
+    def done(self, reply: list[int] | None, at: int) -> None:
+        """What Redis said, or that it said nothing."""
+        self.then(self.limiter.concluded(self, reply, at))
 
 
-class _Batch:
-    """One script call under way."""
+class _Settlement:
+    """A lease that is over and given back by itself, because its caller does not come back."""
 
-    __slots__ = ("asks", "command", "decided", "reloaded", "sent_at")
+    __slots__ = ("answer_count", "argument_count", "arguments", "group", "limits")
 
-    def __init__(self, asks: list[_Ask], command: bytes, sent_at: float) -> None:
-        self.asks = asks
-        self.command = command
-        self.sent_at = sent_at
-        self.decided = False
-        self.reloaded = False
+    def __init__(self, limits: LimitSet, lease: Lease) -> None:
+        self.group = lease.group
+        self.limits = limits
+        self.argument_count, self.arguments = leases.arguments(limits, 0, lease, charging=False)
+        self.answer_count = 0
+
+    def done(self, reply: list[int] | None, at: int) -> None:
+        """Nobody waits for it."""
 
 
 class RateLimiter:
@@ -66,31 +126,38 @@ class RateLimiter:
 
     Args:
         counters: fallbacks and script calls are counted here.
-        link: the connection to Redis, or None to keep the buckets in this process.
+        link: the connection to Redis or to a cluster, or None to keep the buckets on this node.
         live_workers: how many workers share a limit that is kept in processes.
+        number: which of them this is, from 1.
         budget_s: how long a request may wait for Redis.
         max_local: buckets kept in this process at most.
+        quotas: where quotas are counted without Redis; by default in this process.
     """
 
     def __init__(
         self,
         counters: WorkerCounters,
         *,
-        link: RedisLink | None = None,
+        link: RedisLink | RedisCluster | None = None,
         live_workers: Callable[[], int] = lambda: 1,
+        number: int = 1,
         budget_s: float = 0.025,
         max_local: int = 100_000,
+        quotas: Quotas | None = None,
     ) -> None:
         self._counters = counters
         self._link = link
         self._live_workers = live_workers
-        self._local = LocalBuckets(max_local)
-        self._keys = EncodedKeys()
-        self._breaker = RedisBreaker(link, budget_s) if link is not None else None
+        self._number = number
+        self._quotas = quotas or Quotas(None, counters)
+        self._local = LocalLimits(live_workers, self._quotas, max_local)
+        self._under_way = UnderWay()
+        self._groups = Groups()
+        self._redis: Redis | None = link.calls(counters, budget_s, live_workers) if link is not None else None
         self._on_redis = link is not None
-        self._waiting: list[_Ask] = []
-        self._batches: deque[_Batch] = deque()
-        self._watch: asyncio.TimerHandle | None = None
+        self._waiting: list[Ask] = []
+        self._leases: dict[Lease, LimitSet] = {}
+        self._sweep: asyncio.TimerHandle | None = None
 
     def apply(self, policy: EdgePolicy) -> None:
         """Where buckets live from now on, and how long a request may wait for Redis.
@@ -98,42 +165,99 @@ class RateLimiter:
         Raises:
             ConfigError: the policy wants Redis and this worker was started without it.
         """
-        if policy.redis and self._breaker is None:
+        if policy.redis and self._redis is None:
             raise ConfigError("limits are to live in Redis, but redis.url is not set", remedy="set SENTINEL_REDIS__URL")
         self._on_redis = policy.redis
-        if self._breaker is not None:
-            self._breaker.budget_s = policy.limiter_budget_s
+        if self._redis is not None:
+            self._redis.set_budget(policy.limiter_budget_s)
 
     async def close(self) -> None:
-        """Decide what still waits without Redis, and end the link."""
-        if self._watch is not None:
-            self._watch.cancel()
-        if self._breaker is not None:
-            self._breaker.stop()
+        """Give leases back, decide what still waits without Redis, and end the link."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+        if self._redis is not None:
+            self._give_back(self._leases, self._redis)
+            self._redis.stop()
         if self._link is not None:
             await self._link.close()
+        self._quotas.close()
 
     def take(self, exchange: Exchange, then: Callable[[Verdict], None]) -> Verdict | None:
         """The verdict on ``exchange.limits``; or None, and ``then`` is called with it later, within the budget."""
         limits = exchange.limits
         if limits is None:
             return UNLIMITED
-        keys = limits.keys(exchange)
-        breaker = self._breaker
-        if breaker is None or not self._on_redis:
-            return self._decide_locally(limits, keys)
-        if breaker.open or self._link is None or not self._link.ready:
-            return self._decide_alone(exchange, limits, keys)
+        if limits.concurrency and (busy := self._enter(limits, exchange)) is not None:
+            return Verdict(busy=busy)
+        if not limits.rules:
+            return UNLIMITED
+        redis = self._redis
+        if redis is None or not self._on_redis:
+            return self._watched(exchange, self._local.decide(limits, limits.keys(exchange)))
+        return self._ask(redis, exchange, limits, then)
+
+    def release(self, exchange: Exchange) -> None:
+        """Give back what the exchange had under way; the steps call it when it is over."""
+        self._under_way.leave(exchange)
+
+    def concluded(self, check: _Check, reply: list[int] | None, at: int) -> Verdict:
+        """The verdict on a check that Redis was asked for, and what can be remembered of the answer."""
+        exchange, limits, group = check.exchange, check.limits, check.group
+        if check.leased:
+            group.leasing = False
+        if reply is None:
+            return self._decide_alone(exchange, limits, group)
+        verdict = Verdict(limits=limits, answers=reply, at=at)
+        end = at + limits.answer_count
+        if limits.has_quotas:
+            group.seen = wall_ticks(), reply[at:end]
+        if not verdict.allowed:
+            if isinstance(group.known, Lease):  # what is left may be ours
+                return group.known.verdict(monotonic()) or verdict
+            group.known = Exhausted(limits, verdict, check.sent_at)
+        elif check.leased and reply[end]:
+            self._take_lease(Lease(group, limits, reply[at:end], (reply[end], reply[end + 1]), check.sent_at), limits)
+        return self._watched(exchange, verdict)
+
+    def _ask(
+        self, redis: Redis, exchange: Exchange, limits: LimitSet, then: Callable[[Verdict], None]
+    ) -> Verdict | None:
+        """What Redis said before, or a question to it with the rest of this tick's."""
+        group = self._groups.of(limits, exchange)
+        if (known := group.known) is not None:
+            now = monotonic()
+            verdict = known.verdict(now)
+            if verdict is not None:
+                return verdict
+            self._forget(group, now)
+        if not redis.usable(group):
+            return self._decide_alone(exchange, limits, group)
+        if limits.lease:
+            leases.warm(group, monotonic())
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._waiting.append(_Ask(exchange, limits, keys, then))
+        self._waiting.append(_Check(self, exchange, limits, group, then))
         return None
 
-    def _decide_locally(self, limits: LimitSet, keys: list[LimitKey]) -> Verdict:
-        buckets = limits.buckets(max(1, self._live_workers()))
-        return Verdict(limits=limits, answers=self._local.take(keys, buckets, monotonic_ns() // 125))
+    def _enter(self, limits: LimitSet, exchange: Exchange) -> ConcurrencyLimit | None:
+        share = max(1, self._live_workers())
+        busy, watched = self._under_way.enter(limits.concurrency, exchange, share=share, number=self._number)
+        if watched:
+            self._count_watched(exchange, watched)
+        return busy
 
-    def _decide_alone(self, exchange: Exchange, limits: LimitSet, keys: list[LimitKey]) -> Verdict:
+    def _watched(self, exchange: Exchange, verdict: Verdict) -> Verdict:
+        limits = exchange.limits
+        if limits is not None and limits.watching:
+            self._count_watched(exchange, verdict.watched())
+        return verdict
+
+    def _count_watched(self, exchange: Exchange, rules: Iterable[Limit | Quota | ConcurrencyLimit]) -> None:
+        route = exchange.route.name if exchange.route is not None else ""
+        for rule in rules:
+            self._counters.count("sentinel_rate_limit_shadowed_total", route, rule.scope)
+
+    def _decide_alone(self, exchange: Exchange, limits: LimitSet, group: Group) -> Verdict:
         """The verdict while Redis is away, by the route's own choice."""
         self._counters.count("sentinel_limiter_fallback_total")
         choice = exchange.route.limit_unavailable if exchange.route is not None else WhenUnavailable.LOCAL
@@ -141,89 +265,76 @@ class RateLimiter:
             return UNLIMITED
         if choice is WhenUnavailable.CLOSED:
             return Verdict(unavailable=True)
-        return self._decide_locally(limits, keys)
+        return self._watched(exchange, self._local.decide(limits, group.keys, group.seen))
 
     def _flush(self) -> None:
         """Send what this tick collected."""
         waiting, self._waiting = self._waiting, []
-        link, breaker = self._link, self._breaker
-        if link is None or breaker is None or breaker.open or not link.ready:
-            for ask in waiting:
-                ask.then(self._decide_alone(ask.exchange, ask.limits, ask.keys))
+        redis = self._redis
+        if redis is None:
             return
-        now = monotonic()  # not the loop's time, which uvloop reads once per tick: a long tick would count as Redis's
-        for start in range(0, len(waiting), MAX_BATCH):
-            asks = waiting[start : start + MAX_BATCH]
-            batch = _Batch(asks, self._command(asks, link.sha), now)
-            self._batches.append(batch)
-            self._send(link, batch)
-        if self._watch is None:
-            self._watch = asyncio.get_running_loop().call_later(breaker.budget_s, self._look)
+        now = monotonic()
+        for ask in waiting:
+            if isinstance(ask, _Check):
+                self._prepare(ask, redis, now)
+        redis.send(waiting)
 
-    def _command(self, asks: list[_Ask], sha: bytes) -> bytes:
-        encoded = self._keys.encoded
-        keys = [encoded(key) for ask in asks for key in ask.keys]
-        words = 3 + len(keys) + sum([ask.limits.argument_count for ask in asks])
-        count = b"%d" % len(keys)
-        parts = [b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%s\r\n$%d\r\n%s\r\n" % (words, sha, len(count), count), *keys]
-        parts += [ask.limits.arguments for ask in asks]
-        return b"".join(parts)
+    def _prepare(self, check: _Check, redis: Redis, now: float) -> None:
+        """Write the arguments, with a lease asked for where the caller is busy and one settled where one is over."""
+        group, limits = check.group, check.limits
+        check.sent_at = now
+        over, group.settle = group.settle, None
+        if over is not None and over.generation != redis.generation:
+            over = None
+        tokens = 0
+        if limits.lease and len(self._leases) < MAX_LEASES and redis.can_lease(group):
+            tokens = leases.wanted(group, limits, now)
+        if tokens or over is not None:
+            check.argument_count, check.arguments = leases.arguments(limits, tokens, over)
+        if tokens:
+            check.leased = tokens
+            check.answer_count += 2
+            group.leasing = True
 
-    def _send(self, link: RedisLink, batch: _Batch) -> None:
-        link.send(batch.command, lambda reply: self._on_reply(batch, reply))
+    def _take_lease(self, lease: Lease, limits: LimitSet) -> None:
+        lease.generation = self._redis.generation if self._redis is not None else 0
+        lease.group.known = lease
+        self._leases[lease] = limits
+        if self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._look)
 
-    def _on_reply(self, batch: _Batch, reply: object) -> None:
-        if isinstance(reply, list):
-            self._count_call("ok")
-            if batch.decided:  # too late: its exchanges were decided without it
-                return
-            self._settle(batch)
-            at = 0
-            for ask in batch.asks:
-                ask.then(Verdict(limits=ask.limits, answers=reply, at=at))
-                at += 3 * len(ask.keys)
-            return
-        link = self._link
-        if str(reply).startswith("NOSCRIPT") and link is not None and not batch.reloaded:
-            self._count_call("noscript")
-            batch.reloaded = True
-            link.load_script()
-            self._send(link, batch)
-            return
-        self._count_call("failed")
-        if str(reply).startswith(("READONLY", "MASTERDOWN")) and link is not None:
-            link.abort()  # a failover made it a replica; the address may lead to the new primary
-        self._give_up("failed", [batch])
+    def _forget(self, group: Group, now: float) -> None:
+        """What Redis said is used up or too old."""
+        known, group.known = group.known, None
+        if isinstance(known, Exhausted):
+            self._counters.count("sentinel_limiter_local_total", "exhausted", amount=known.refused)
+        elif isinstance(known, Lease) and known in self._leases:
+            self._over(known)
+            group.settle = known
+            group.heat, group.heated_at = known.spent, max(known.sent_at, now - leases.HEAT_S)
+
+    def _over(self, lease: Lease) -> None:
+        del self._leases[lease]
+        if lease.spent:
+            self._counters.count("sentinel_limiter_local_total", "leased", amount=lease.spent)
 
     def _look(self) -> None:
-        """The watch over the oldest call: one timer for all, armed again only while something is under way.
+        """Give back the tokens of those who did not come for them."""
+        self._sweep = None
+        now = monotonic()
+        ended = {lease: limits for lease, limits in self._leases.items() if now >= lease.expires_at}
+        if ended and self._redis is not None:
+            self._give_back(ended, self._redis)
+        if self._leases:
+            self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._look)
 
-        A loop that was busy itself does not blame Redis: asyncio and uvloop both read sockets before they run timers.
-        """
-        self._watch = None
-        breaker = self._breaker
-        if breaker is None or not self._batches:
-            return
-        left_s = self._batches[0].sent_at + breaker.budget_s - monotonic()
-        if left_s > 0:
-            self._watch = asyncio.get_running_loop().call_later(left_s, self._look)
-        else:
-            self._count_call("slow")
-            self._give_up("slow", list(self._batches))
-
-    def _give_up(self, reason: str, batches: list[_Batch]) -> None:
-        """Decide calls without Redis."""
-        if self._breaker is not None:
-            self._breaker.trip(reason)
-        for batch in batches:
-            if not batch.decided:
-                self._settle(batch)
-                for ask in batch.asks:
-                    ask.then(self._decide_alone(ask.exchange, ask.limits, ask.keys))
-
-    def _settle(self, batch: _Batch) -> None:
-        batch.decided = True
-        self._batches.remove(batch)
-
-    def _count_call(self, outcome: str) -> None:
-        self._counters.count("sentinel_limiter_calls_total", outcome)
+    def _give_back(self, ended: dict[Lease, LimitSet], redis: Redis) -> None:
+        settlements = []
+        for lease, limits in list(ended.items()):
+            self._over(lease)
+            if lease.group.known is lease:
+                lease.group.known = None
+            if lease.spent < lease.tokens and lease.generation == redis.generation and redis.usable(lease.group):
+                settlements.append(_Settlement(limits, lease))
+        if settlements:
+            redis.send(settlements)

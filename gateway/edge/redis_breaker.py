@@ -13,20 +13,34 @@ from typing import TYPE_CHECKING
 from gateway import logs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.edge.redis_link import RedisLink
 
 PING = b"*1\r\n$4\r\nPING\r\n"
 TRIAL_PAUSE_S = 0.25  # between two trials, ± half, so that workers do not try in step
 GIVE_UP_S = 1.0  # a connection silent for this long while asked is dropped and made anew
 
+# What limits come to while each node counts for itself; docs/explanation/limits.md derives it.
+LOCAL_BOUND = (
+    "every node admits at most max(burst, live workers) + rate x time by itself, where the route counts locally"
+)
+
 log = logs.get("edge")
 
 
 class RedisBreaker:
-    """Open after any failed or slow call; closed by a PING answered within the budget, or by a fresh connection."""
+    """Open after any failed or slow call; closed by a PING answered within the budget, or by a fresh connection.
 
-    def __init__(self, link: RedisLink, budget_s: float) -> None:
+    Args:
+        link: the connection it guards.
+        budget_s: a trial answered within this closes it.
+        live_workers: how many workers divide the limits of this node meanwhile, for the event that says so.
+    """
+
+    def __init__(self, link: RedisLink, budget_s: float, live_workers: Callable[[], int] = lambda: 1) -> None:
         self.open = False
+        self._live_workers = live_workers
         self.budget_s = budget_s
         self._link = link
         self._timer: asyncio.TimerHandle | None = None
@@ -39,7 +53,13 @@ class RedisBreaker:
         if self.open:
             return
         self.open = True
-        log.warning("limiter.breaker_opened", reason=reason)
+        log.warning(
+            "limiter.breaker_opened",
+            reason=reason,
+            server=self._link.name,
+            live_workers=self._live_workers(),
+            bound=LOCAL_BOUND,
+        )
         self._later()
 
     def stop(self) -> None:
@@ -81,4 +101,4 @@ class RedisBreaker:
         self._asked_at = None
         if self.open:
             self.open = False
-            log.info("limiter.breaker_closed")
+            log.info("limiter.breaker_closed", server=self._link.name)

@@ -15,17 +15,22 @@ import ssl
 from collections import deque
 from hashlib import sha1
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 import hiredis
 from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 
 from gateway import logs
+from gateway.edge.script_calls import ScriptCalls
 from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.metrics import WorkerCounters
+
 CONNECT_S = 1.0  # to connect, and again to sign in and load the script
+DEFAULT_PORT = 6379
 BACKOFF_S = (0.05, 2.0)  # first and longest pause between two attempts
 _URL_OPTIONS = frozenset({"host", "port", "db", "username", "password", "path", "connection_class", "ssl_ca_certs"})
 
@@ -94,10 +99,16 @@ class RedisLink:
         self._script = script
         self.sha = sha1(script, usedforsecurity=False).hexdigest().encode("ascii")
         self.ready = False
+        self.name = _name(self._options)
+        self.generation = 0  # how many times it has connected
         self.on_up: Callable[[], None] = lambda: None
         self._connection: _Connection | None = None
         self._lost = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    def calls(self, counters: WorkerCounters, budget_s: float, live_workers: Callable[[], int]) -> ScriptCalls:
+        """The calls to this one server, for the limiter."""
+        return ScriptCalls(counters, self, budget_s, live_workers)
 
     def start(self) -> None:
         """Connect and stay connected from now on; needs the running loop."""
@@ -138,18 +149,21 @@ class RedisLink:
             except (OSError, TimeoutError, ConnectionError, hiredis.ReplyError) as error:
                 self._drop()
                 if failures == 0:
-                    log.warning("redis.unreachable", reason=type(error).__name__, detail=str(error)[:200])
+                    log.warning(
+                        "redis.unreachable", server=self.name, reason=type(error).__name__, detail=str(error)[:200]
+                    )
                 first, longest = BACKOFF_S
                 pause = min(longest, first * 2 ** min(failures, 10))
                 failures += 1
                 await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads a herd, guards nothing
                 continue
             failures = 0
-            log.info("redis.connected")
+            log.info("redis.connected", server=self.name)
             self.ready = True
+            self.generation += 1
             self.on_up()
             await self._lost.wait()
-            log.warning("redis.lost")
+            log.warning("redis.lost", server=self.name)
 
     async def _connect(self) -> None:
         options = self._options
@@ -200,9 +214,43 @@ class RedisLink:
             self._connection = None
 
 
+def _name(options: dict[str, Any]) -> str:
+    """Where it leads, for events: never with user or password."""
+    return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
+
+
 def _packed(*command: bytes | str | int) -> bytes:
     packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub means one element only
     return packed
+
+
+def cluster_seeds(url: str) -> tuple[list[tuple[str, int]], Callable[[tuple[str, int]], str]]:
+    """The servers a cluster's URL names, and what makes the URL of any server's own link.
+
+    Raises:
+        ConfigError: the URL is not one of a cluster.
+    """
+    remedy = "write redis+cluster://HOST:6379, or several by commas; with TLS rediss+cluster://…"
+    scheme, _, rest = url.partition("+cluster://")
+    where, _, query = rest.partition("?")
+    user, at, servers = where.rpartition("@")
+    servers, _, database = servers.partition("/")
+    if scheme not in {"redis", "rediss"} or database not in {"", "0"}:
+        raise ConfigError("redis.url is not the URL of a Redis Cluster, whose only database is 0", remedy=remedy)
+
+    def link_url(address: tuple[str, int]) -> str:
+        host = f"[{address[0]}]" if ":" in address[0] else address[0]
+        return f"{scheme}://{user}{at}{host}:{address[1]}" + (f"?{query}" if query else "")
+
+    seeds = []
+    try:
+        for server in servers.split(","):
+            parts = urlsplit(f"redis://{server}")
+            seeds.append((parts.hostname or "localhost", parts.port or DEFAULT_PORT))
+        _options(link_url(seeds[0]))
+    except ValueError as error:
+        raise ConfigError("redis.url names no server of a Redis Cluster", remedy=remedy) from error
+    return seeds, link_url
 
 
 def _options(url: str) -> dict[str, Any]:

@@ -88,8 +88,12 @@ class Runtime:
         if key in self._limit_sets:
             return self._limit_sets[key]
         plan = self._plans.get(plan_name)
-        limits = route.limits + (plan.limits if plan is not None else ())
-        found = self._limit_sets[key] = LimitSet(limits) if limits else None
+        limits, quotas, concurrency = route.limits, route.quotas, route.concurrency
+        if plan is not None:
+            limits, quotas = limits + plan.limits, quotas + plan.quotas
+            concurrency += plan.concurrency
+        limited = limits or quotas or concurrency
+        found = self._limit_sets[key] = LimitSet(limits, quotas, concurrency) if limited else None
         return found
 
     def is_admin(self, path: bytes) -> bool:

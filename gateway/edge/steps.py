@@ -144,7 +144,9 @@ class Steps:
         return headers, body
 
     def finish(self, exchange: Exchange) -> None:
-        """Write the record, once."""
+        """Give back what it held and write the record, once, however it ended."""
+        if exchange.slots is not None:
+            self._limiter.release(exchange)
         record.finish(exchange, self._records)
 
     def _read(self, exchange: Exchange, runtime: Runtime) -> Refusal | None:
@@ -182,7 +184,7 @@ class Steps:
         return Refusal(
             429,
             ErrorKind.RATE_LIMITED,
-            f"The limit is used up; try again in {retry_after_s} s.",
+            verdict.detail(),
             headers=((b"retry-after", b"%d" % retry_after_s),),
         )
 

@@ -21,6 +21,7 @@ LONGEST_SOCKET = 107  # sun_path holds 108 bytes on Linux with its final NUL
 RESERVED = ("/", "/dashboard", "/api/v1", "/metrics", "/docs", "/openapi.json", "/health")
 _STORE = re.compile(r"(sqlite:///(?!:memory:).+|postgresql://.+)")
 _REDIS_OPTIONS = frozenset({"db", "ssl_ca_certs"})  # of the URL's query: what a worker's connection understands
+_REDIS_SCHEMES = frozenset({"redis", "rediss", "unix", "redis+cluster", "rediss+cluster"})
 _SLOWEST_BUDGET_S = 1.0
 
 
@@ -150,7 +151,7 @@ def _store(context: Context) -> None:
 
 def _redis(context: Context) -> None:
     where, redis, report = ("redis", "url"), context.document.redis, context.report
-    if redis.url and redis.url.partition("://")[0] not in {"redis", "rediss", "unix"}:
+    if redis.url and redis.url.partition("://")[0] not in _REDIS_SCHEMES:
         report.at_value(where, "redis.url is not a Redis URL", 'write "redis://HOST:6379/0", with TLS "rediss://…"')
     elif unknown := sorted(parse_qs(urlsplit(redis.url).query).keys() - _REDIS_OPTIONS):
         report.at_value(where, f'redis.url: the option "{unknown[0]}" is not supported', "leave it out")

@@ -73,7 +73,7 @@ async def test_a_tick_with_very_many_checks_is_cut_into_calls_of_128(redis_url):
         limited = limits(burst=300)
         verdicts = await asyncio.gather(*(take(limiter, limited) for _ in range(300)))
     assert all(verdict.allowed for verdict in verdicts)
-    assert counters.take() == {f"{CALLS}|ok": 3}
+    assert counters.take()[f"{CALLS}|ok"] == 3
 
 
 @pytest.mark.anyio
@@ -120,7 +120,7 @@ async def test_a_hostile_subject_only_ever_reaches_its_own_key(redis_url):
         assert (await later).allowed
         assert (await take(limiter, limited)).answers[0] == 4
     with redis.Redis.from_url(redis_url) as client:
-        keys = client.keys(f"sentinel:*{limited.limits[0].name}")
+        keys = client.keys(f"sentinel:*{limited.rules[0].name}")
     assert len(keys) == 2
 
 
@@ -138,7 +138,7 @@ async def test_when_redis_freezes_only_the_first_wait_and_no_longer_than_the_bud
         assert limiter.take(made, lambda _: pytest.fail("waited")) is not None
         assert counters.take() == {f"{CALLS}|ok": 1, f"{CALLS}|slow": 1, FALLBACKS: 5}
         redis_server.signal(signal.SIGCONT)
-        await until(lambda: not limiter._breaker.open)
+        await until(lambda: not limiter._redis.breaker.open)
         assert (await take(limiter, limited)).answers is not None
         assert counters.take().get(FALLBACKS) is None
 
@@ -223,7 +223,7 @@ def test_a_loop_that_was_busy_itself_does_not_blame_redis(redis_url, run):
     async def busy():
         async with limiter_on(redis_url, counters) as limiter:
             waiting = asyncio.ensure_future(take(limiter, limits()))
-            while not limiter._batches:  # noqa: ASYNC110 - ticks are what this waits for
+            while not limiter._redis._under_way:  # noqa: ASYNC110 - ticks are what this waits for
                 await asyncio.sleep(0)
             await asyncio.sleep(0)  # the call is written now
             time.sleep(0.1)  # noqa: ASYNC251 - four budgets long, and the reply lies in the socket

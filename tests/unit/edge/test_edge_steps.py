@@ -85,12 +85,12 @@ def test_the_limits_of_a_plan_apply_beside_those_of_the_route():
     principal = Principal(kind="jwt", tenant="acme")
     limited = runtime.limits(route(), principal)
     assert limited is not None
-    assert limited.limits == (PER_CLIENT,)
+    assert limited.rules == (PER_CLIENT,)
     assert runtime.limits(route(), Principal(kind="", tenant="acme")) is None
     assert runtime.limits(route(), Principal(kind="jwt", tenant="other")) is None
     both = runtime.limits(route(name="two", limits=(PER_CLIENT,)), principal)
     assert both is not None
-    assert len(both.limits) == 2
+    assert len(both.rules) == 2
 
 
 def test_a_request_keeps_the_snapshot_it_started_with():

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from gateway.domain.identity import ANONYMOUS, Principal
 from gateway.domain.limits import Limit, Scope
-from gateway.edge.limits import EncodedKeys, LimitSet, Verdict
+from gateway.edge.limit_groups import Group, encoded
+from gateway.edge.limits import LimitSet, Verdict, digest
 from gateway.edge.token_bucket import MAX_CAPACITY, TICKS_PER_S, LocalBuckets, bucket, charge
 from tests.unit.edge.edge_values import PER_CLIENT, exchange, route
 
@@ -91,9 +92,9 @@ def test_local_buckets_are_bounded_and_forget_the_one_unused_for_longest():
 
 
 def test_what_a_caller_says_of_itself_cannot_forge_another_key():
-    keys = EncodedKeys()
-    plain = keys.encoded(("orders", "c\x00192.0.2.1"))
-    hostile = keys.encoded(("orders", "c\x00192.0.2.1}:other\r\n*1\r\n$8\r\nFLUSHALL\r\n"))
+    [plain] = Group([("orders", "c\x00192.0.2.1")]).encoded
+    [hostile] = Group([("orders", "c\x00192.0.2.1}:other\r\n*1\r\n$8\r\nFLUSHALL\r\n")]).encoded
+    assert plain == encoded("orders", digest("c\x00192.0.2.1"))
     assert plain != hostile
     assert b"FLUSHALL" not in hostile
     assert len(plain) == len(hostile)
