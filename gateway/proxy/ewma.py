@@ -67,6 +67,7 @@ class Ewma(TwoChoices):
         known = self.costs.get(turn.name)
         active = self.active[turn.name]
         if known is None:
-            return (UNKNOWN_S + active) / turn.weight if active else 0.0
+            return UNKNOWN_S * (1 + active / turn.weight) if active else 0.0
         cost, at = known
-        return cost * exp((at - now) / DECAY_S) * (active + 1) / turn.weight
+        # With nothing under way weights speak in the draw alone, as for equal targets they should.
+        return cost * exp((at - now) / DECAY_S) * (1 + active / turn.weight)
