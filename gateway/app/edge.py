@@ -12,6 +12,7 @@ from gateway.collect.spool import SpoolWriter
 from gateway.config.snapshot_file import SnapshotWatcher
 from gateway.domain.upstreams import Target, Upstream
 from gateway.edge import collector
+from gateway.edge.certificates import Certificates
 from gateway.edge.lane import lane_http
 from gateway.edge.middleware import EdgeApp
 from gateway.edge.quotas import Quotas
@@ -19,6 +20,7 @@ from gateway.edge.rate_limit import RateLimiter, script
 from gateway.edge.redis_cluster import connection
 from gateway.edge.server_protocol import strict_http
 from gateway.edge.steps import Steps
+from gateway.edge.tls import over_tls
 from gateway.edge.unknown_keys import report_unknown_keys
 from gateway.errors import ConfigError
 from gateway.metrics import WorkerCounters
@@ -56,6 +58,7 @@ async def edge(
         def apply(changed: Snapshot) -> None:
             forwarder.apply((*changed.upstreams, admin), changed.directives, time.time())
             steps.apply(changed)
+            certificates.apply(changed.policy.tls)
 
         admin = _control_upstream(folder)
         watcher = SnapshotWatcher(folder.snapshot, on_change=apply)
@@ -93,10 +96,12 @@ async def edge(
             counters=counters,
         )
         app = EdgeApp(steps, forwarder, admin=admin)
+        certificates = Certificates(snapshot.policy.tls)
 
         in_background(
             stack,
             watcher.run(),
+            certificates.follow(),
             live_workers.follow(),
             watch_parent(stopping),
             report_unknown_keys(steps, counters),
@@ -105,7 +110,8 @@ async def edge(
         on_ready()
         in_lane = snapshot.policy.driver == "lane"
         http = lane_http(steps, forwarder, admin) if in_lane else strict_http(steps)
-        await serve(server(app, http=http, drain_s=snapshot.policy.drain_s), listener, stopping)
+        behind_tls = over_tls(http, certificates, counters)
+        await serve(server(app, http=behind_tls, drain_s=snapshot.policy.drain_s), listener, stopping)
 
 
 def _redis_link(settings: Settings) -> RedisLink | RedisCluster:
