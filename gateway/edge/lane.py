@@ -304,6 +304,9 @@ class LaneProtocol(StrictHttpProtocol):
             super().expired(now)
 
     def _cut(self, why: Refusal) -> None:
+        if len(self.pipeline) == 1 and (self._active is None or self._active.response_complete):
+            # Its head was whole and what follows is not HTTP: the steps have their say, and give it an id and a record.
+            self._start(*self.pipeline.pop())  # type: ignore[arg-type]  # in place of uvicorn's own
         active = self._active
         if isinstance(active, LaneRequest) and not active.response_complete:
             if active is self._latest and active.more_body:

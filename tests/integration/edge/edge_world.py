@@ -79,6 +79,9 @@ class FakeForwarder:
         return call
 
 
+running: dict[int, tuple[uvicorn.Server, threading.Thread]] = {}  # by port
+
+
 @contextmanager
 def serving(app: Any, wrap: Any = None, **changes: Any) -> Iterator[int]:
     """Run an ASGI app under uvicorn as the worker runs it, its protocol class inside ``wrap``; gives the port."""
@@ -103,7 +106,9 @@ def serving(app: Any, wrap: Any = None, **changes: Any) -> Iterator[int]:
         thread.start()
         wait_for(lambda: server.started)
         try:
-            yield listener.getsockname()[1]
+            port = listener.getsockname()[1]
+            running[port] = server, thread
+            yield port
         finally:
             server.force_exit = server.should_exit = True
             thread.join(10)
