@@ -15,13 +15,14 @@ from gateway.config.document import Document
 from gateway.config.findings import Finding
 from gateway.config.rules import access, operations, routes, service, upstreams
 from gateway.config.rules.context import Context
+from gateway.domain.limits import ConcurrencyLimit, Limit, LimitMode, Quota
+from gateway.domain.routing import SplitShare
 from gateway.errors import ConfigError
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.domain.limits import Limit
     from gateway.domain.routing import Route
     from gateway.domain.snapshot import Snapshot
 
@@ -150,21 +151,40 @@ def effective_routes(snapshot: Snapshot) -> list[EffectiveRoute]:
 
 
 def _row(route: Route, snapshot: Snapshot) -> EffectiveRoute:
-    upstream = snapshot.upstream(route.upstream)
     scopes = f" ({' '.join(sorted(route.scopes))})" if route.scopes else ""
+    limits: tuple[Limit | Quota | ConcurrencyLimit, ...] = (*route.limits, *route.concurrency, *route.quotas)
+    shares = route.split.shares if route.split else (SplitShare(route.upstream, 1),)
+    found = [snapshot.upstream(share.upstream) for share in shares]
     return EffectiveRoute(
         name=route.name,
         methods=" ".join(sorted(route.methods)) or "any",
         host=route.host or "any",
         path=route.path,
         auth=route.auth.value + scopes,
-        limits=", ".join(limit_text(limit) for limit in route.limits) or "none",
-        upstream=route.upstream,
-        targets=" ".join(target.name for target in upstream.targets) if upstream else "",
+        limits=", ".join(limit_text(limit) for limit in limits) or "none",
+        upstream=_destination(route),
+        targets=" ".join(target.name for upstream in found if upstream for target in upstream.targets),
     )
 
 
-def limit_text(limit: Limit) -> str:
+def _destination(route: Route) -> str:
+    """Where a route's requests go, in a few words."""
+    if route.redirect is not None:
+        return f"{route.redirect.status} → {route.redirect.to}"
+    if route.split is None:
+        return route.upstream
+    total = sum(share.weight for share in route.split.shares)
+    return ", ".join(f"{share.upstream} {100 * share.weight / total:.3g} %" for share in route.split.shares)
+
+
+def limit_text(limit: Limit | Quota | ConcurrencyLimit) -> str:
     """A limit as the operator writes it."""
-    count = round(limit.rate * limit.window_s)
-    return f"{count}/{_WINDOW_UNITS[limit.window_s]} burst {limit.burst} per {limit.scope}"
+    match limit:
+        case Limit():
+            count = round(limit.rate * limit.window_s)
+            text = f"{count}/{_WINDOW_UNITS[limit.window_s]} burst {limit.burst} per {limit.scope}"
+        case Quota():
+            text = f"quota {limit.count} per {limit.period} per {limit.scope}"
+        case ConcurrencyLimit():
+            text = f"{limit.at_once} at once per {limit.scope}"
+    return text if limit.mode is LimitMode.ENFORCE else f"{text} (shadow)"

@@ -317,10 +317,8 @@ def _example(shape: Shape) -> str:
     match shape:
         case Scalar(notation=notation) if notation is not None:
             return notation.expects.partition("such as ")[2] or '"…"'
-        case Scalar(choices=choices) if choices:
-            return f'"{choices[0]}"'
-        case Scalar(kind=kind) if kind in {int, float}:
-            return "1"
+        case Scalar(choices=choices, kind=kind) if choices or kind is not str:
+            return f'"{choices[0]}"' if choices else "1"
         case Many(item=item, single=single):
             return _example(item) if single else f"[{_example(item)}]"
         case Table(keys=keys, shorthand=shorthand) if shorthand:

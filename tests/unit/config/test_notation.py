@@ -35,7 +35,9 @@ def test_a_size_is_bytes(text, count):
 
 
 def test_a_limit_without_a_burst_holds_one_window():
-    assert limit_notation.limit("600/min per client") == LimitRule(count=600, window_s=60, burst=600, scope=Scope.CLIENT)
+    assert limit_notation.limit("600/min per client") == LimitRule(
+        count=600, window_s=60, burst=600, scope=Scope.CLIENT
+    )
 
 
 def test_a_limit_with_a_burst_holds_that_many():
@@ -100,3 +102,28 @@ def test_an_address_to_bind_may_be_ipv6():
 def test_the_nearest_word_is_found_whatever_its_case():
     assert notation.nearest("mib", ["B", "MiB", "GiB"]) == "MiB"
     assert notation.nearest("frobnicate", ["host", "port"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("20 at once per tenant", ConcurrencyRule(20, Scope.TENANT)),
+        ("quota 1000 per day per key", QuotaRule(1000, "day", Scope.KEY)),
+        ("quota  5  per month per tenant", QuotaRule(5, "month", Scope.TENANT)),
+    ],
+)
+def test_a_limit_may_be_a_quota_or_what_is_under_way(text, rule):
+    assert limit_notation.limit(text) == rule
+
+
+@given(st.text(max_size=40) | st.sampled_from(["hash:", "header:", "header:a b", "5XX", "quota", "1 at", "unix://x"]))
+def test_any_choice_is_read_or_refused_at_a_place_inside_it(text):
+    parsers = (
+        choice_notation.balance,
+        choice_notation.caller_source,
+        choice_notation.retry_cause,
+        limit_notation.limit,
+    )
+    for parse in (*parsers, notation.target):
+        error = refusal(parse, text)
+        assert error is None or 0 <= error.offset <= max(len(text), len("https://"))
