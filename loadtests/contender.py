@@ -3,7 +3,7 @@
 Reads PORT, UPSTREAM_URL, REDIS_URL, JWT_SECRET and RUN (a scratch folder) from the environment, writes a sentinel.toml
 with everything on (JWT, Redis limit per subject, records, metrics) and becomes ``sentinel serve``.
 
-    DRIVER      asgi (default)
+    DRIVER      lane (default) or asgi
     WORKERS     1 (default)
     STORE       a store URL; SQLite in the scratch folder by default
     ADMIN_PORT  where /metrics answers; a free port by default
@@ -62,7 +62,7 @@ def main() -> None:
             port=given["PORT"],
             admin_port=given.get("ADMIN_PORT") or free_port(),
             workers=given.get("WORKERS", "1"),
-            driver=given.get("DRIVER", "asgi"),
+            driver=given.get("DRIVER", "lane"),
             run=folder / "run",
             upstream=given["UPSTREAM_URL"],
         )
