@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import json
 import tomllib
 from typing import TYPE_CHECKING, Any
 
-from gateway.config.reading import dotted
+from gateway.config.difference_words import ABSENT, Tables, change, changes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from gateway.config.document import Document
-    from gateway.config.positions import Path
 
-_ABSENT = object()
 _LISTED = {"upstreams": "upstream", "routes": "route", "notify": "notifier"}
+_NAMED = {"plans": "plan", "tenants": "tenant"}
 # What only takes effect when the processes start again: listeners, files and connections opened once.
 _AT_START = (
     ("server", "host"),
@@ -43,7 +41,7 @@ def unified(before: str, after: str, *, before_name: str = "in force", after_nam
 
 def summary(before: str, after: str) -> list[str]:
     """One line per change: ``route orders: limit "100/s per route" → "50/s per route"``. Both texts are valid TOML."""
-    return list(_tables(tomllib.loads(before), tomllib.loads(after), (), listed=_LISTED))
+    return list(_sections(tomllib.loads(before), tomllib.loads(after)))
 
 
 def needs_restart(before: Document, after: Document) -> list[str]:
@@ -55,36 +53,33 @@ def needs_restart(before: Document, after: Document) -> list[str]:
     ]
 
 
-def _tables(before: dict[str, Any], after: dict[str, Any], path: Path, *, listed: Mapping[str, str]) -> Iterator[str]:
+def _sections(before: Tables, after: Tables) -> Iterator[str]:
     for key in dict.fromkeys((*before, *after)):
-        old, new = before.get(key, _ABSENT), after.get(key, _ABSENT)
+        old, new = before.get(key, ABSENT), after.get(key, ABSENT)
         if old == new:
             continue
-        if isinstance(old, dict) and isinstance(new, dict):
-            yield from _tables(old, new, (*path, key), listed={})
-        elif key in listed:
-            yield from _entries(key, _by_name(old), _by_name(new))
+        if key in _LISTED:
+            yield from _entries(_LISTED[key], _by_name(old), _by_name(new))
+            continue
+        old, new = ({} if value is ABSENT else value for value in (old, new))
+        if key in _NAMED:
+            yield from _entries(_NAMED[key], old, new)
         else:
-            yield f"{dotted((*path, key))} {_shown(old)} → {_shown(new)}"
+            yield from change(old, new, (key,))
 
 
-def _entries(section: str, before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
+def _entries(what: str, before: Tables, after: Tables) -> Iterator[str]:
     """Tables in lists belong together by their names, so that a new route at the top is one change, not all."""
-    what = _LISTED[section]
     for name in dict.fromkeys((*before, *after)):
         if name not in after:
             yield f"{what} {name} removed"
         elif name not in before:
             yield f"{what} {name} added"
-        else:
-            yield from (f"{what} {name}: {change}" for change in _tables(before[name], after[name], (), listed={}))
+        elif before[name] != after[name]:
+            yield from (f"{what} {name}: {line}" for line in changes(before[name], after[name]))
 
 
-def _by_name(entries: Any) -> dict[str, Any]:
+def _by_name(entries: Any) -> Tables:
     if not isinstance(entries, list):
         return {}
     return {entry.get("name") or entry.get("kind", ""): entry for entry in entries if isinstance(entry, dict)}
-
-
-def _shown(value: Any) -> str:
-    return "(default)" if value is _ABSENT else json.dumps(value, ensure_ascii=False, default=str)
