@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from gateway.domain.traffic import ErrorKind
 from gateway.domain.upstreams import Timeouts
 from gateway.proxy.answer import AnswerReader, Phase
+from gateway.proxy.tls import ended_in_order
 
 if TYPE_CHECKING:
     from gateway.domain.forwarding import Sink
@@ -204,7 +205,7 @@ class UpstreamConnection(asyncio.Protocol):
     def eof_received(self) -> None:
         """The upstream closed its side; the transport closes ours."""
         exchange = self._exchange
-        if exchange is not None and self._answer.closed() is Phase.WHOLE:
+        if exchange is not None and ended_in_order(self._transport) and self._answer.closed() is Phase.WHOLE:
             self._finish(exchange)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -12,16 +12,16 @@ import os
 import socket
 import ssl
 from typing import TYPE_CHECKING, TypeVar
-from weakref import WeakValueDictionary
 
 from gateway.proxy.resolve import UNIX, Name, Resolver, is_name
-from gateway.proxy.tls import TlsUnusableError, UpstreamContext, plain_reason, server_name
+from gateway.proxy.tls import TlsUnusableError, UpstreamContexts, plain_reason, server_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.domain.upstreams import Target, Upstream, UpstreamTls
+    from gateway.domain.upstreams import Target, Upstream
     from gateway.metrics import WorkerCounters
+    from gateway.proxy.tls import UpstreamContext
 
 NEXT_ADDRESS_S = 0.25  # RFC 8305 §5: Connection Attempt Delay
 
@@ -36,11 +36,11 @@ class Dialer:
 
     def __init__(self, resolver: Resolver | None = None) -> None:
         self.resolver = resolver or Resolver()
-        self._contexts: WeakValueDictionary[tuple[str, UpstreamTls], UpstreamContext] = WeakValueDictionary()
+        self._contexts = UpstreamContexts()
 
     def way(self, upstream: Upstream, target: Target, on_gone: Callable[[], None]) -> Way:
         """The way to one target; ``on_gone`` is told when its name no longer stands for all it did."""
-        context = self._context(upstream) if target.tls else None
+        context = self._contexts.of(upstream) if target.tls else None
         return Way(self.resolver, context, upstream, target, on_gone)
 
     def take_counts(self, counters: WorkerCounters) -> None:
@@ -52,16 +52,7 @@ class Dialer:
 
     def close(self) -> None:
         """Read no file any more."""
-        for context in self._contexts.values():
-            context.close()
-
-    def _context(self, upstream: Upstream) -> UpstreamContext:
-        key = upstream.name, upstream.tls
-        context = self._contexts.get(key)
-        if context is None:
-            context = self._contexts[key] = UpstreamContext(*key)
-            context.prepare()
-        return context
+        self._contexts.close()
 
 
 class Way:
@@ -188,4 +179,6 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, (socket.gaierror, UnicodeError)):
         return "no connection: the name does not resolve"
     number = getattr(error, "errno", None)
+    if number is None and isinstance(error, ConnectionError):
+        return "no connection: the target closed it at once"  # within the TLS handshake
     return f"no connection: {os.strerror(number)}" if number else "no connection: every address refused"

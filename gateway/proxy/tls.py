@@ -10,16 +10,17 @@ import asyncio
 import os
 import ssl
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from gateway import logs
 from gateway.errors import SentinelError
+from gateway.proxy.resolve import UNIX
 
 if TYPE_CHECKING:
-    from gateway.domain.upstreams import Target, UpstreamTls
+    from gateway.domain.upstreams import Target, Upstream, UpstreamTls
 
 LOOK_EVERY_S = 1.0
 UNUSABLE = "the gateway's TLS settings for this upstream cannot be used"
-_UNIX = "unix:"
 
 # OpenSSL's X509_V_ERR_* (x509_vfy.h) in words that name neither host nor address; clients get to see them.
 _REASONS = {
@@ -79,7 +80,7 @@ def server_name(tls: UpstreamTls, target: Target) -> str:
     """What the certificate must be for, and SNI says where it is a name."""
     if tls.server_name:
         return tls.server_name
-    if target.host.startswith(_UNIX):
+    if target.host.startswith(UNIX):
         return "localhost"
     return target.host.partition("%")[0].rstrip(".")  # neither an interface nor the root's dot is part of the name
 
@@ -89,6 +90,20 @@ def plain_reason(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate {_REASONS.get(error.verify_code, 'is not valid')}"
     return "the TLS handshake failed"
+
+
+def ended_in_order(transport: asyncio.BaseTransport) -> bool:
+    """Whether the peer's end of a connection is its own: by TLS, that it said so (close_notify) before it closed.
+
+    Without that anybody on the way could have cut it (RFC 8446 §6.1). asyncio tells both the same way.
+    """
+    session = transport.get_extra_info("ssl_object")
+    if session is None:
+        return True
+    try:
+        return not session.read(1)  # nothing, rather than "nothing yet"
+    except ssl.SSLError:
+        return False
 
 
 class UpstreamContext:
@@ -156,6 +171,27 @@ class UpstreamContext:
             return None
         self._stamps = stamps
         return make_context(self.tls)
+
+
+class UpstreamContexts:
+    """The contexts of all upstreams of a worker, or of control: one for each upstream, as long as anyone uses it."""
+
+    def __init__(self) -> None:
+        self._contexts: WeakValueDictionary[tuple[str, UpstreamTls], UpstreamContext] = WeakValueDictionary()
+
+    def of(self, upstream: Upstream) -> UpstreamContext:
+        """The context of this upstream; its files are being read when this returns."""
+        key = upstream.name, upstream.tls
+        context = self._contexts.get(key)
+        if context is None:
+            context = self._contexts[key] = UpstreamContext(*key)
+            context.prepare()
+        return context
+
+    def close(self) -> None:
+        """Read no file any more."""
+        for context in tuple(self._contexts.values()):
+            context.close()
 
 
 def _stamp(file: str) -> Stamp | None:

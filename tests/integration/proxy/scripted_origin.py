@@ -15,6 +15,7 @@ from gateway.metrics import WorkerCounters
 from gateway.proxy.forward import UpstreamForwarder
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 QUICK = Timeouts(connect_s=0.5, header_s=0.4, idle_s=0.4)
@@ -91,14 +92,16 @@ class Origin:
             writer.close()
 
     @asynccontextmanager
-    async def listening(self, path: str = "") -> AsyncIterator[Origin]:
+    async def listening(
+        self, path: str = "", *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+    ) -> AsyncIterator[Origin]:
         if path:
-            server: asyncio.Server = await asyncio.start_unix_server(self._serve, path)
-            self.target = Target("unix", f"unix:{path}", 0)
+            server: asyncio.Server = await asyncio.start_unix_server(self._serve, path, ssl=tls)
+            self.target = Target("unix", f"unix:{path}", 0, tls=tls is not None)
         else:
-            server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+            server = await asyncio.start_server(self._serve, host, port, ssl=tls)
             port = server.sockets[0].getsockname()[1]
-            self.target = Target(f"127.0.0.1:{port}", "127.0.0.1", port)
+            self.target = Target(f"{host}:{port}", host, port, tls=tls is not None)
         try:
             yield self
         finally:
