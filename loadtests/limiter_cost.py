@@ -42,21 +42,21 @@ HEADERS = [
 class OneRoute:
     """A router that costs nothing, so that only the steps are measured."""
 
-    def match(self, _method: str, _host: str, _path: bytes) -> Route:
+    def match(self, *_request: object) -> Route:
         """Always the same route."""
         return ROUTE
 
-    def allowed_methods(self, _host: str, _path: bytes) -> frozenset[str]:
+    def allowed_methods(self, *_request: object) -> frozenset[str]:
         """Never asked."""
         return frozenset()
 
 
-def exchange(steps: Steps, number: int) -> Exchange:
-    """An admitted exchange of one of 1,000 subjects."""
+def exchange(steps: Steps, number: int, subjects: int = 1000) -> Exchange:
+    """An admitted exchange of one of so many subjects."""
     made = Exchange(
         method=b"GET", path=b"/orders/17", query=b"", headers=HEADERS, runtime=steps.runtime, peer="192.0.2.1"
     )
-    made.principal = Principal(kind="jwt", subject=f"subject-{number % 1000}", tenant="acme")
+    made.principal = Principal(kind="jwt", subject=f"subject-{number % subjects}", tenant="acme")
     made.route = ROUTE
     made.limits = steps.runtime.limits(ROUTE, made.principal)
     return made
@@ -65,18 +65,18 @@ def exchange(steps: Steps, number: int) -> Exchange:
 class Clients:
     """So many clients, each asking again as soon as it has its verdict."""
 
-    def __init__(self, limiter: RateLimiter | None, exchanges: list[Exchange]) -> None:
+    def __init__(self, limiter: RateLimiter | None, exchanges: list[Exchange], at_once: int = AT_ONCE) -> None:
         self._limiter = limiter
         self._loop = asyncio.get_running_loop()
         self._exchanges = exchanges
         self._next = 0
-        self._open = AT_ONCE
+        self._open = at_once
         self._done = self._loop.create_future()
 
     async def run(self) -> float:
         """Processor seconds for all exchanges."""
         before = time.process_time()
-        for _ in range(AT_ONCE):
+        for _ in range(self._open):
             self._ask()
         await self._done
         return time.process_time() - before
@@ -119,6 +119,10 @@ async def measure(url: str, takes: int) -> list[tuple[str, float, float | None]]
     on_redis = await Clients(redis, exchanges).run()
     in_process = await Clients(local, exchanges).run()
     counted = counters.take()
+    one = [exchange(steps, 0, 1) for _ in range(takes)]
+    leased = await Clients(redis, one, 4).run()
+    bare_4 = await Clients(None, one, 4).run()
+    lease_calls = counters.take()["sentinel_limiter_calls_total|ok"]
     await redis.close()
     calls = counted["sentinel_limiter_calls_total|ok"]
     if "sentinel_limiter_fallback_total" in counted:
@@ -130,6 +134,11 @@ async def measure(url: str, takes: int) -> list[tuple[str, float, float | None]]
     made_record.ended_at = now_us()
     return [
         (f"limiter on Redis, {AT_ONCE} at a time ({1.25 * takes / calls:.0f} per call)", (on_redis - bare) / takes, 25),
+        (
+            f"limiter on Redis, one caller, 4 at a time ({lease_calls / takes:.4f} calls each)",
+            (leased - bare_4) / takes,
+            None,
+        ),
         ("limiter in the process", (in_process - bare) / takes, None),
         ("a record (row and append)", cost(lambda: rows.append(record.row(made_record, time.time())), takes), 10),
         ("all steps, limit in the process, no token", whole - made, None),
@@ -156,7 +165,7 @@ def main() -> None:
         rows = uvloop.run(measure(url, given.takes))
     for what, seconds, goal in rows:
         aim = f"  (goal ≤ {goal} µs)" if goal else ""
-        print(f"{what:<56}{seconds * 1e6:8.1f} µs{aim}")
+        print(f"{what:<66}{seconds * 1e6:8.1f} µs{aim}")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class Lease:
 
     __slots__ = (
         "_answers",
-        "_ends_at",
+        "_buckets",
         "_limits",
         "expires_at",
         "generation",
@@ -48,6 +48,7 @@ class Lease:
         """``answers`` are those to the check the lease came with, ``granted`` its tokens and tick."""
         self.group = group
         self._limits = limits
+        self._buckets = limits.buckets(1)
         self._answers = answers
         self.tokens, self.since = granted
         self.life = limits.lease
@@ -56,7 +57,7 @@ class Lease:
         self.generation = 0  # of the connection it came by
         self.sent_at = sent_at
         self.expires_at = sent_at + SAFE_PART * self.life / TICKS_PER_S
-        for each, reset in zip(limits.buckets(1), answers[2::3], strict=False):
+        for each, reset in zip(self._buckets, answers[2::3], strict=True):
             if each.interval < 0:  # what is charged to this day is spent in this day
                 self.expires_at = min(self.expires_at, sent_at + SAFE_PART * reset / TICKS_PER_S)
 
@@ -66,21 +67,21 @@ class Lease:
             return None
         self.spent = spent = self.spent + 1
         passed = int((now - self.sent_at) * TICKS_PER_S)
-        answers: list[int] = []
+        answers = self._answers.copy()
         at = 0
-        for each in self._limits.buckets(1):
-            left, _, reset = self._answers[at : at + 3]
-            gained = spent * each.interval if each.interval > 0 else 0
-            answers += (left - spent, 0, max(0, reset + gained - passed))
+        for interval, _ in self._buckets:
+            answers[at] -= spent
+            reset = answers[at + 2] - passed + (spent * interval if interval > 0 else 0)
+            answers[at + 2] = max(reset, 0)
             at += 3
-        return Verdict(limits=self._limits, answers=answers)
+        return Verdict(limits=self._limits, answers=answers, allowed=True)
 
     def settlement(self) -> list[int]:
         """What the script needs to take back what was not spent; see there."""
         life = self.life
         moved = [
             max(0, life - reset) if each.interval > 0 else 0
-            for each, reset in zip(self._limits.buckets(1), self._answers[2::3], strict=False)
+            for each, reset in zip(self._buckets, self._answers[2::3], strict=True)
         ]
         return [self.since, self.tokens - self.spent, life, *moved]
 
@@ -115,20 +116,21 @@ class Exhausted:
 
 def wanted(group: Group, limits: LimitSet, now: float) -> int:
     """How many tokens to ask for on lease: what this caller spends in a lease's life, 0 when that is too few."""
-    if not limits.lease or group.leasing or group.heat < HOT:
+    if group.leasing or group.heat < HOT:
         return 0
     per_s = group.heat / max(now - group.heated_at, 0.001)
     tokens = min(MOST, int(per_s * limits.lease / TICKS_PER_S))
     return tokens if tokens >= LEAST else 0
 
 
-def warm(group: Group, now: float) -> None:
-    """Note one check of this caller."""
+def is_hot(group: Group, now: float) -> bool:
+    """Note one check of this caller; at every HOTth it is worth a thought whether to lease."""
     if now - group.heated_at > HEAT_S:
         group.heated_at = now
         group.heat = 1
-    else:
-        group.heat += 1
+        return False
+    group.heat += 1
+    return group.heat % HOT == 0
 
 
 def arguments(limits: LimitSet, tokens: int, over: Lease | None, *, charging: bool = True) -> tuple[int, bytes]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.edge.limits import bulk, digest
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from gateway.edge.exchange import Exchange
     from gateway.edge.leases import Lease
     from gateway.edge.limits import LimitKey, LimitSet, Verdict
@@ -59,17 +61,16 @@ class Groups:
     """Groups by caller and limits. Sets of the same content share them: a new snapshot forgets nothing."""
 
     def __init__(self) -> None:
-        self._memo: dict[tuple[object, ...], Group] = {}
+        self._memo: dict[tuple[str, Hashable], Group] = {}
 
     def of(self, limits: LimitSet, exchange: Exchange) -> Group:
         """The group this exchange is charged to."""
-        keys = limits.keys(exchange)
-        identity = (limits.identity, *keys)
+        identity = (limits.identity, limits.whom(exchange))
         found = self._memo.get(identity)
         if found is None:
             if len(self._memo) >= MEMO_ENTRIES:
                 self._memo.clear()
-            found = self._memo[identity] = Group(keys)
+            found = self._memo[identity] = Group(limits.keys(exchange))
         return found
 
 

@@ -19,6 +19,8 @@ from gateway.edge.token_bucket import Bucket, bucket, quota
 from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from gateway.domain.forwarding import Headers
     from gateway.edge.exchange import Exchange
 
@@ -58,6 +60,7 @@ class LimitSet:
         self.refusing = len(enforced)
         self.watching = len(watching)
         self.concurrency = concurrency
+        self._only = self.rules[0].scope if len(self.rules) == 1 else None
         self.has_quotas = any(isinstance(rule, Quota) for rule in self.rules)
         self.identity = blake2b(msgspec.json.encode(self.rules), digest_size=16).hexdigest()
         self._shares: dict[int, tuple[Bucket, ...]] = {}
@@ -93,6 +96,12 @@ class LimitSet:
         """Which buckets this exchange is charged to."""
         return [(name, counted(rule.scope, exchange)) for name, rule in zip(self._names, self.rules, strict=True)]
 
+    def whom(self, exchange: Exchange) -> Hashable:
+        """Whom all of these limits count, as one value."""
+        if self._only is not None:
+            return counted(self._only, exchange)
+        return tuple([counted(rule.scope, exchange) for rule in self.rules])
+
     def policy_field(self) -> bytes:
         """The RateLimit-Policy field's value; how long this month is depends on the moment."""
         if not self._months:
@@ -126,13 +135,17 @@ class Verdict:
         at: int = 0,
         unavailable: bool = False,
         busy: ConcurrencyLimit | None = None,
+        allowed: bool | None = None,
     ) -> None:
+        """``allowed`` is for who knows it already; it is read off the answers otherwise."""
         self.limits = limits
         self.answers = answers
         self.at = at
         self.unavailable = unavailable
         self.busy = busy
-        self.allowed = not unavailable and busy is None and (answers is None or self.refused_by() is None)
+        if allowed is None:
+            allowed = not unavailable and busy is None and (answers is None or self.refused_by() is None)
+        self.allowed = allowed
 
     def refused_by(self) -> Limit | Quota | ConcurrencyLimit | None:
         """The limit that was used up; of several the one that takes longest to have a token again."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gateway.metrics import WorkerCounters
 
 SWEEP_S = 0.1  # how often leases are looked through for those whose time is over
+CLOSE_S = 0.05  # for what is given back at the end to reach Redis
 MAX_LEASES = 10_000  # at once; whoever comes later asks for every request
 
 
@@ -155,7 +156,7 @@ class RateLimiter:
         self._groups = Groups()
         self._redis: Redis | None = link.calls(counters, budget_s, live_workers) if link is not None else None
         self._on_redis = link is not None
-        self._waiting: list[Ask] = []
+        self._waiting: list[_Check] = []
         self._leases: dict[Lease, LimitSet] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
@@ -176,7 +177,8 @@ class RateLimiter:
         if self._sweep is not None:
             self._sweep.cancel()
         if self._redis is not None:
-            self._give_back(self._leases, self._redis)
+            if self._give_back(self._leases, self._redis):
+                await asyncio.sleep(CLOSE_S)
             self._redis.stop()
         if self._link is not None:
             await self._link.close()
@@ -207,7 +209,8 @@ class RateLimiter:
             group.leasing = False
         if reply is None:
             return self._decide_alone(exchange, limits, group)
-        verdict = Verdict(limits=limits, answers=reply, at=at)
+        only = reply[at + 1] == 0 if limits.refusing == 1 else None
+        verdict = Verdict(limits=limits, answers=reply, at=at, allowed=only)
         end = at + limits.answer_count
         if limits.has_quotas:
             group.seen = wall_ticks(), reply[at:end]
@@ -217,7 +220,7 @@ class RateLimiter:
             group.known = Exhausted(limits, verdict, check.sent_at)
         elif check.leased and reply[end]:
             self._take_lease(Lease(group, limits, reply[at:end], (reply[end], reply[end + 1]), check.sent_at), limits)
-        return self._watched(exchange, verdict)
+        return self._watched(exchange, verdict) if limits.watching else verdict
 
     def _ask(
         self, redis: Redis, exchange: Exchange, limits: LimitSet, then: Callable[[Verdict], None]
@@ -232,8 +235,6 @@ class RateLimiter:
             self._forget(group, now)
         if not redis.usable(group):
             return self._decide_alone(exchange, limits, group)
-        if limits.lease:
-            leases.warm(group, monotonic())
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._flush)
         self._waiting.append(_Check(self, exchange, limits, group, then))
@@ -274,15 +275,15 @@ class RateLimiter:
         if redis is None:
             return
         now = monotonic()
-        for ask in waiting:
-            if isinstance(ask, _Check):
-                self._prepare(ask, redis, now)
+        for check in waiting:
+            check.sent_at = now
+            if check.limits.lease and (leases.is_hot(check.group, now) or check.group.settle is not None):
+                self._prepare(check, redis, now)
         redis.send(waiting)
 
     def _prepare(self, check: _Check, redis: Redis, now: float) -> None:
         """Write the arguments, with a lease asked for where the caller is busy and one settled where one is over."""
         group, limits = check.group, check.limits
-        check.sent_at = now
         over, group.settle = group.settle, None
         if over is not None and over.generation != redis.generation:
             over = None
@@ -328,7 +329,8 @@ class RateLimiter:
         if self._leases:
             self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._look)
 
-    def _give_back(self, ended: dict[Lease, LimitSet], redis: Redis) -> None:
+    def _give_back(self, ended: dict[Lease, LimitSet], redis: Redis) -> bool:
+        """Settle leases by themselves; whether there was any to settle."""
         settlements = []
         for lease, limits in list(ended.items()):
             self._over(lease)
@@ -338,3 +340,4 @@ class RateLimiter:
                 settlements.append(_Settlement(limits, lease))
         if settlements:
             redis.send(settlements)
+        return bool(settlements)

@@ -50,7 +50,7 @@ class RedisBreaker:
 
     def trip(self, reason: str) -> None:
         """Open, and begin to try."""
-        if self.open:
+        if self.open or self._stopped:
             return
         self.open = True
         log.warning(
