@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from gateway.proxy.dial import Dialer
+
 QUICK = Timeouts(connect_s=0.5, header_s=0.4, idle_s=0.4)
 PATIENT = Timeouts(connect_s=5, header_s=5, idle_s=5)
 
@@ -170,10 +172,10 @@ class RecordingSink:
 class Proxy:
     """A forwarder before some origins."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, dialer: Dialer | None = None) -> None:
         self.upstream = upstream
         self.counters = WorkerCounters()
-        self.forwarder = UpstreamForwarder(self.counters)
+        self.forwarder = UpstreamForwarder(self.counters, dialer)
         self.forwarder.apply((upstream,), (), 0)
 
     def send(self, method: bytes = b"GET", length: int = 0, sink: RecordingSink | None = None, path: bytes = b"/"):
