@@ -153,6 +153,7 @@ class Tunnel(asyncio.Protocol):
     def upstream_gone(self, kind: str) -> None:
         """The upstream's connection is over; ``kind`` is why if it did not close in order."""
         self._call = None
+        self.upstream_blocked(blocked=False)  # whether it reads or not no longer matters, what the client says does
         if self._is_over or self._is_closing:
             return
         if self._from_client.closed_with is not None:

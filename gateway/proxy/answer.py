@@ -240,8 +240,8 @@ class AnswerReader:
         self._sink.body(chunk)
 
     def on_message_complete(self) -> None:
-        """The answer is whole; an interim one is not meant."""
-        if self.phase is Phase.BODY:
+        """The answer is whole; an interim one is not meant, nor one that has no end."""
+        if self.phase is Phase.BODY and not self.switched:
             self.phase = Phase.WHOLE
 
     # --- the inside ---
