@@ -22,6 +22,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("sentinel_requests_total", "counter", ("route", "method", "status_class", "tenant"), "Requests finished."),
     Metric("sentinel_request_duration_seconds", "histogram", ("route",), "Time from first byte in to last byte out."),
     Metric("sentinel_upstream_duration_seconds", "histogram", ("upstream", "target"), "Time of requests by target."),
+    Metric(
+        "sentinel_request_phase_seconds",
+        "histogram",
+        ("phase",),
+        "Where requests spend their time: wait, auth, limit, and with an upstream connect, upstream, stream.",
+    ),
     Metric("sentinel_errors_total", "counter", ("route", "kind"), "Requests the gateway answered or cut short itself."),
     Metric("sentinel_rate_limited_total", "counter", ("route", "scope"), "Requests refused by a limit."),
     Metric(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -21,7 +22,7 @@ from gateway.domain.traffic import OTHER
 from gateway.metrics import METRICS, Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from prometheus_client.metrics_core import Metric as Family
 
@@ -33,7 +34,13 @@ Labels = tuple[str, ...]
 MOST_SERIES = 2000  # label sets per family; what comes later is added to one set of "other"
 # Seconds: a millisecond of a local service up to the default timeouts of callers.
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-_LE = (*(f"{bound:g}" for bound in BOUNDS_S), "+Inf")
+# Of the parts of a request: the gateway's own take microseconds, upstreams' as long as the whole.
+PHASE_BOUNDS_S = (0.00001, 0.00005, 0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0)
+_PHASES = "sentinel_request_phase_seconds"
+_BOUNDS_S = {_PHASES: PHASE_BOUNDS_S}  # the others: BOUNDS_S
+# What every request passes, and what only those have that an upstream was asked for.
+_ALWAYS = tuple((name, attrgetter(f"{name}_us")) for name in ("wait", "auth", "limit"))
+_UPSTREAM = tuple((name, attrgetter(f"{name}_us")) for name in ("connect", "upstream", "stream"))
 _MICROSECONDS = 1_000_000
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _NO_ROUTE = "none"
@@ -51,6 +58,7 @@ _FROM_WORKERS = frozenset(
         "sentinel_mirrored_total",
         "sentinel_directives_refused_total",
         "sentinel_unknown_keys_total",
+        "sentinel_tls_handshakes_total",
     }
 )
 
@@ -58,10 +66,11 @@ _FROM_WORKERS = frozenset(
 class _Buckets:
     """One histogram: counts per bound, not cumulative, and the sum of seconds."""
 
-    __slots__ = ("counts", "total_s")
+    __slots__ = ("bounds_s", "counts", "total_s")
 
-    def __init__(self) -> None:
-        self.counts = [0] * len(_LE)
+    def __init__(self, name: str) -> None:
+        self.bounds_s = _BOUNDS_S.get(name, BOUNDS_S)
+        self.counts = [0] * (len(self.bounds_s) + 1)  # the last is +Inf
         self.total_s = 0.0
 
 
@@ -81,7 +90,9 @@ class Meters(Collector):
             metric.name: {} if metric.labels else {(): 0.0} for metric in METRICS if metric.kind != "histogram"
         }
         self._histograms: dict[str, dict[Labels, _Buckets]] = {
-            metric.name: {} if metric.labels else {(): _Buckets()} for metric in METRICS if metric.kind == "histogram"
+            metric.name: {} if metric.labels else {(): _Buckets(metric.name)}
+            for metric in METRICS
+            if metric.kind == "histogram"
         }
         self._bucket_of: dict[int, int] = {}
         self._registry = CollectorRegistry(auto_describe=False)
@@ -90,7 +101,8 @@ class Meters(Collector):
 
     def on_batch(self, header: BatchHeader, records: Sequence[RequestRecord], cells: Mapping[int, Cell]) -> None:
         """Raise the traffic families from one spool batch; ``records`` are those the cells were summed from."""
-        del records  # the cells say it in fewer steps
+        self._on_ledger(_ALWAYS, records)
+        self._on_ledger(_UPSTREAM, [record for record in records if record.attempts])
         for cell in cells.values():
             for key, tally in cell.items():
                 self._on_series(key, tally)
@@ -135,7 +147,7 @@ class Meters(Collector):
     def observe(self, name: str, seconds: float, *labels: str) -> None:
         """Add one duration to a histogram."""
         buckets = self._histogram(name, labels)
-        buckets.counts[bisect_left(BOUNDS_S, seconds)] += 1
+        buckets.counts[bisect_left(buckets.bounds_s, seconds)] += 1
         buckets.total_s += seconds
 
     def render(self) -> bytes:
@@ -166,6 +178,16 @@ class Meters(Collector):
         if key.target:
             self._merge(self._histogram("sentinel_upstream_duration_seconds", (key.upstream, key.target)), tally)
 
+    def _on_ledger(
+        self, phases: tuple[tuple[str, Callable[[RequestRecord], int]], ...], records: Sequence[RequestRecord]
+    ) -> None:
+        for phase, of in phases if records else ():
+            buckets = self._histogram(_PHASES, (phase,))
+            spent_us = [of(record) for record in records]
+            for duration_us in spent_us:
+                buckets.counts[bisect_left(PHASE_BOUNDS_S, duration_us / _MICROSECONDS)] += 1
+            buckets.total_s += sum(spent_us) / _MICROSECONDS
+
     def _merge(self, into: _Buckets, tally: Tally) -> None:
         for index, count in tally.latency.items():
             place = self._bucket_of.get(index)
@@ -187,7 +209,7 @@ class Meters(Collector):
         key = self._bounded(name, histograms, labels)
         found = histograms.get(key)
         if found is None:
-            found = histograms[key] = _Buckets()
+            found = histograms[key] = _Buckets(name)
         return found
 
     def _bounded(self, name: str, kept: Mapping[Labels, object], labels: Labels) -> Labels:
@@ -206,7 +228,8 @@ class Meters(Collector):
         family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
         for labels, buckets in self._histograms[metric.name].items():
             running, rows = 0, []
-            for bound, count in zip(_LE, buckets.counts, strict=True):
+            le = [*(f"{bound:g}" for bound in buckets.bounds_s), "+Inf"]
+            for bound, count in zip(le, buckets.counts, strict=True):
                 running += count
                 rows.append((bound, float(running)))
             family.add_metric(labels, rows, buckets.total_s)

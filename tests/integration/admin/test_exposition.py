@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.admin.exposition import BOUNDS_S, Meters
 from gateway.domain.histogram import ALPHA, bin_of
-from gateway.domain.traffic import BatchHeader, SeriesKey, Tally
+from gateway.domain.traffic import BatchHeader, RequestRecord, SeriesKey, Tally
 from gateway.metrics import METRICS
 
 
@@ -166,3 +166,27 @@ def test_what_the_shipper_reports_is_shown():
 def test_a_wrong_number_of_labels_is_a_mistake_of_ours():
     with pytest.raises(ValueError, match="has the labels"):
         Meters().count("sentinel_actions_total", "eject_target")
+
+
+def record(**parts):
+    usual = dict.fromkeys(RequestRecord.__struct_fields__, "")
+    numbers = ("completed_at", "status", "bytes_in", "bytes_out", "duration_us", "attempts")
+    phases = ("wait_us", "auth_us", "limit_us", "connect_us", "upstream_us", "stream_us")
+    return RequestRecord(**{**usual, **dict.fromkeys((*numbers, *phases), 0), **parts})
+
+
+def test_the_parts_of_requests_are_seconds_by_phase():
+    meters = Meters()
+    meters.on_batch(header(), [record(auth_us=40, upstream_us=20_000, attempts=1), record(auth_us=2_000_000)], {})
+    name = "sentinel_request_phase_seconds"
+    assert value(meters, f"{name}_count", phase="auth") == 2
+    assert value(meters, f"{name}_sum", phase="auth") == pytest.approx(2.00004)
+    assert value(meters, f"{name}_bucket", phase="auth", le="5e-05") == 1
+    assert value(meters, f"{name}_bucket", phase="upstream", le="0.05") == 1
+    assert value(meters, f"{name}_bucket", phase="upstream", le="0.01") == 0
+
+
+def test_what_never_reached_an_upstream_has_no_time_there():
+    meters = Meters()
+    meters.on_batch(header(), [record(auth_us=40), record(auth_us=40, attempts=2)], {})
+    assert value(meters, "sentinel_request_phase_seconds_count", phase="connect") == 1
