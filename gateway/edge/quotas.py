@@ -32,6 +32,7 @@ _ROW_BYTES = WAYS * _PLACE.size
 LOCK_TRIES = 20
 LOCK_PAUSE_S = 0.00005
 LOCK_REST_S = 1.0  # after a lock nobody gave back (its holder is frozen): so long it is done without
+FAIL_REST_S = 60.0  # after a disk that failed: so long this process counts by itself
 MONTHS_END = 10_000  # numbers of months are below this until 2803, numbers of days above it since 1997
 
 log = logs.get("edge")
@@ -53,7 +54,7 @@ class Quotas:
         self._memory: dict[LimitKey, int] = {}
         self._fd = -1
         self._no_lock_until = 0.0
-        self._failed = False
+        self._fails_until = 0.0
 
     def close(self) -> None:
         """Close the file; what it holds is safe as it is."""
@@ -90,7 +91,7 @@ class Quotas:
 
     def write(self, key: LimitKey, state: int, wall: int) -> None:
         """Keep a state; ``wall`` tells which of the others are over."""
-        if self._fd < 0:
+        if self._fd < 0 or time.monotonic() < self._fails_until:
             self._remember(key, state)
             return
         name = _digest(key)
@@ -125,7 +126,7 @@ class Quotas:
             del self._memory[next(iter(self._memory))]
 
     def _open(self) -> int:
-        if self._fd < 0 and self._path is not None and not self._failed:
+        if self._fd < 0 and self._path is not None and time.monotonic() >= self._fails_until:
             try:
                 self._fd = _opened(self._path)
             except OSError as error:
@@ -149,11 +150,10 @@ class Quotas:
         return False
 
     def _fail(self, error: OSError) -> None:
-        """Count in this process from now on."""
-        if not self._failed:
+        """Count in this process for a while; what the file holds still counts."""
+        if time.monotonic() >= self._fails_until:
             log.warning("quotas.unwritable", path=str(self._path), reason=type(error).__name__, detail=str(error)[:200])
-        self._failed = True
-        self.close()
+        self._fails_until = time.monotonic() + FAIL_REST_S
 
 
 def _digest(key: LimitKey) -> bytes:

@@ -117,6 +117,19 @@ def test_what_a_lease_held_back_is_there_again_once_it_is_settled():
     assert sum(worker.take(START, 64, reply_lost=False) for _ in range(400)) == 200
 
 
+def test_a_lease_given_back_late_gives_back_its_tokens_and_not_the_time_it_was_out():
+    limited = limits(100.0, 200)
+    redis = Model()
+    holder, other = Worker(redis, limited), Worker(redis, limited)
+    assert holder.take(START, 64, reply_lost=False)
+    late = START + int(limited.lease * LATE_FRACTION)
+    before = sum(other.take(late, 0, reply_lost=False) for _ in range(400))
+    holder.give_back(late)
+    after = sum(other.take(late, 0, reply_lost=False) for _ in range(400))
+    assert before == 176
+    assert after in {23, 24}, "the bucket had no room for what it would have gained meanwhile"
+
+
 def test_tokens_that_nobody_came_for_are_given_back():
     limited = limits(1.0, 200)
     redis = Model()
