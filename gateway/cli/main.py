@@ -20,6 +20,7 @@ from gateway.cli import (
     notifying,
     people,
     restarting,
+    routes,
     serving,
     setup,
     terminal,
@@ -79,6 +80,7 @@ app.add_typer(people.tokens, name="token")
 app.command()(traffic.tail)
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(configuration.app, name="config")
+app.add_typer(routes.app, name="routes")
 app.add_typer(notifying.app, name="notify")
 app.command()(traffic.openapi)
 

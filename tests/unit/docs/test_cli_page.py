@@ -20,7 +20,7 @@ def documented() -> dict[str, frozenset[str]]:
         command: frozenset(
             option
             for row in re.findall(r"^\| (`-[^|]*) \|", section, re.MULTILINE)
-            for option in re.findall(r"`(--?[a-z-]+)`", row)
+            for option in re.findall(r"`(--?[a-zA-Z-]+)`", row)
         )
         for command, section in zip(sections[::2], sections[1::2], strict=True)
     }
