@@ -18,7 +18,7 @@ import msgspec
 from gateway.admin.audited import audited
 from gateway.admin.ports import AdminPorts
 from gateway.domain.access import ApiKey, AuthMode
-from gateway.domain.audit import AuditEntry, ConfigRevision
+from gateway.domain.audit import AuditEntry, ConfigDifference, ConfigRevision
 from gateway.domain.diagnosis import Claim, Confidence, Diagnosis, Evidence, Hypothesis, Report
 from gateway.domain.histogram import bin_of
 from gateway.domain.identity import Actor, Role, Session, User
@@ -695,8 +695,23 @@ class FakeConfiguration:
             return ["sentinel.toml:2:1: unknown key 'prot'; did you mean 'port'?"]
         return []
 
+    async def difference(self, text: str) -> ConfigDifference:
+        if problems := self.check(text):
+            return ConfigDifference(problems=tuple(problems))
+        changes = () if text == self.text() else ("server.port 8000 → (default)",)
+        return ConfigDifference(changes=changes, restart=("server.port",) if changes else (), unified="-port = 8000")
+
+    async def revision(self, number: int) -> ConfigRevision:
+        found = next((one for one in self.revisions if one.revision == number), None)
+        if found is None:
+            raise NotFoundError(f"there is no configuration revision {number}")
+        return found
+
     async def history(self, *, limit: int = 50) -> Sequence[ConfigRevision]:
         return self.revisions[:limit]
+
+    async def rollback(self, number: int, actor: Actor, note: str = "") -> ConfigRevision:
+        return await self.apply((await self.revision(number)).text, actor, note)
 
     async def apply(self, text: str, actor: Actor, note: str = "") -> ConfigRevision:
         if problems := self.check(text):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.admin.ports import AdminPorts, Audit, Configuration, Decisions
-    from gateway.domain.audit import ConfigRevision
+    from gateway.domain.audit import ConfigDifference, ConfigRevision
     from gateway.domain.identity import Actor
     from gateway.domain.incident import Incident
     from gateway.domain.plan import Action
@@ -83,20 +83,30 @@ class _Configuration:
     def check(self, text: str) -> Sequence[str]:
         return self._inner.check(text)
 
+    async def difference(self, text: str) -> ConfigDifference:
+        return await self._inner.difference(text)
+
+    async def revision(self, number: int) -> ConfigRevision:
+        return await self._inner.revision(number)
+
     async def history(self, *, limit: int = 50) -> Sequence[ConfigRevision]:
         return await self._inner.history(limit=limit)
 
+    async def rollback(self, number: int, actor: Actor, note: str = "") -> ConfigRevision:
+        made = await self._inner.rollback(number, actor, note)
+        await self._line(actor, "config.rolled_back", made, back_to=str(number), note=note)
+        return made
+
     async def apply(self, text: str, actor: Actor, note: str = "") -> ConfigRevision:
         made = await self._inner.apply(text, actor, note)
+        await self._line(actor, "config.applied", made, note=note)
+        return made
+
+    async def _line(self, actor: Actor, verb: str, made: ConfigRevision, **detail: str) -> None:
         entry = AuditEntry(
-            at=self._clock(),
-            actor=name_of(actor),
-            verb="config.applied",
-            subject=f"revision {made.revision}",
-            detail={"note": note},
+            at=self._clock(), actor=name_of(actor), verb=verb, subject=f"revision {made.revision}", detail=detail
         )
         await write(self._audit, entry)
-        return made
 
 
 def _of(action: Action) -> str:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from gateway.domain.access import ApiKey
-    from gateway.domain.audit import AuditEntry, ConfigRevision
+    from gateway.domain.audit import AuditEntry, ConfigDifference, ConfigRevision
     from gateway.domain.identity import Actor, Session, User
     from gateway.domain.incident import Incident
     from gateway.domain.paging import Page, RequestFilter
@@ -122,7 +122,19 @@ class Configuration(Protocol):
         """Every problem as ``file:line:column: what; how to mend it``; empty when good."""
         ...
 
+    async def difference(self, text: str) -> ConfigDifference:
+        """What applying a text would change, or why it cannot be."""
+        ...
+
+    async def revision(self, number: int) -> ConfigRevision:
+        """One that was in force. Raises NotFoundError."""
+        ...
+
     async def history(self, *, limit: int = 50) -> Sequence[ConfigRevision]: ...
+
+    async def rollback(self, number: int, actor: Actor, note: str = "") -> ConfigRevision:
+        """Apply the text of an earlier revision. Raises NotFoundError, ConflictError, ConfigError."""
+        ...
 
     async def apply(self, text: str, actor: Actor, note: str = "") -> ConfigRevision:
         """Validate, publish to every worker, record as a revision. Raises ConfigError."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
 from gateway.cli import terminal
-from gateway.cli.control_client import ControlClient, connect
+from gateway.cli.control_client import connect
 from gateway.cli.terminal import ConfigOption, JsonOption
 
 app = typer.Typer(no_args_is_help=True, help="The configuration in force. Example: sentinel config diff")
@@ -30,16 +29,20 @@ def show(*, config: ConfigOption = "sentinel.toml", as_json: JsonOption = False)
 
 
 @app.command()
-def diff(file: FileArgument = DEFAULT_FILE, *, config: ConfigOption = "sentinel.toml") -> None:
+def diff(
+    file: FileArgument = DEFAULT_FILE, *, config: ConfigOption = "sentinel.toml", as_json: JsonOption = False
+) -> None:
     """What applying FILE would change. Exit 0 nothing, 1 something."""
-    client = connect(config)
-    text = _checked(client, file)
-    lines = _difference(client, text, str(file))
-    for line in lines:
-        terminal.out.print(Text(terminal.printable(line), style=STYLES.get(line[:1], "")))
-    if not lines:
+    found = connect(config).call("POST", "/api/v1/config/diff", body={"text": _text(file)})
+    if as_json:
+        terminal.print_json(found)
+    else:
+        _tell(found, file)
+    if not found["good"]:
+        terminal.fail(f"{file} has errors; nothing was changed")
+    if not found["unified"] and not as_json:
         terminal.good(f"{file} is what is in force")
-    raise typer.Exit(1 if lines else 0)
+    raise typer.Exit(1 if found["unified"] else 0)
 
 
 @app.command("apply")
@@ -52,10 +55,12 @@ def apply_file(
 ) -> None:
     """Put FILE in force on every worker within a second; a bad one changes nothing."""
     client = connect(config)
-    text = _checked(client, file)
+    text = _text(file)
+    found = client.call("POST", "/api/v1/config/diff", body={"text": text})
+    _tell(found, file)
+    if not found["good"]:
+        terminal.fail(f"{file} has errors; nothing was changed")
     if dry_run:
-        for line in _difference(client, text, str(file)):
-            terminal.out.print(Text(terminal.printable(line), style=STYLES.get(line[:1], "")))
         terminal.good(f"{file} is good; nothing was changed (--dry-run)")
         return
     made = client.call("POST", "/api/v1/config/apply", body={"text": text, "note": note})
@@ -80,35 +85,44 @@ def history(
 
 @app.command()
 def rollback(
-    revision: Annotated[int, typer.Argument(help="As `sentinel config history` prints it.")],
+    revision: Annotated[int, typer.Argument(min=1, help="As `sentinel config history` prints it.")],
     *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the difference, change nothing.")] = False,
+    note: Annotated[str, typer.Option(help="Why; kept with the new revision.")] = "",
     config: ConfigOption = "sentinel.toml",
 ) -> None:
     """Put an earlier configuration in force again, as a new revision."""
     client = connect(config)
-    found = client.call("GET", "/api/v1/config/history", query={"limit": 500})
-    text = next((one["text"] for one in found["items"] if one["revision"] == revision), None)
-    if text is None:
-        terminal.fail(
-            f"there is no revision {revision} among the last {len(found['items'])}", "sentinel config history"
-        )
-    made = client.call("POST", "/api/v1/config/apply", body={"text": text, "note": f"roll back to {revision}"})
+    found = client.call("GET", "/api/v1/config/diff", query={"revision": revision})
+    _tell(found, f"revision {revision}")
+    if not found["good"]:
+        terminal.fail(f"revision {revision} cannot be used any more; nothing was changed")
+    if dry_run:
+        terminal.good(f"revision {revision} is good; nothing was changed (--dry-run)")
+        return
+    made = client.call("POST", "/api/v1/config/rollback", body={"revision": revision, "note": note})
     terminal.good(f"revision {made['revision']} is in force: the text of revision {revision}")
 
 
-def _checked(client: ControlClient, file: Path) -> str:
+def _text(file: Path) -> str:
     try:
-        text = file.read_text()
+        return file.read_text()
     except OSError as error:
         terminal.fail(f"{file} cannot be read: {error.strerror}")
-    verdict = client.call("POST", "/api/v1/config/check", body={"text": text})
-    for problem in verdict["problems"]:
+    except UnicodeDecodeError:
+        terminal.fail(f"{file} is not UTF-8", "save the file as UTF-8")
+
+
+def _tell(found: dict[str, Any], name: object) -> None:
+    """The verdict on a text: its problems, or what it changes line by line and in words."""
+    for problem in found["problems"]:
         terminal.bad(problem)
-    if not verdict["good"]:
-        terminal.fail(f"{file} has errors; nothing was changed")
-    return text
-
-
-def _difference(client: ControlClient, text: str, name: str) -> list[str]:
-    in_force = client.call("GET", "/api/v1/config")["text"]
-    return list(difflib.unified_diff(in_force.splitlines(), text.splitlines(), "in force", name, lineterm="", n=2))
+    for line in found["unified"].splitlines():
+        terminal.out.print(Text(terminal.printable(line), style=STYLES.get(line[:1], "")))
+    for change in found["changes"]:
+        terminal.out.print(Text(f"  {terminal.printable(change)}"))
+    for warning in found["warnings"]:
+        terminal.out.print(Text(f"  warning: {terminal.printable(warning)}", style="yellow"))
+    if found["restart"]:
+        keys = ", ".join(found["restart"])
+        terminal.out.print(Text(f"  {name} changes {keys}: restart the gateway for that", style="yellow"))

@@ -10,13 +10,14 @@ import msgspec
 
 from gateway import logs
 from gateway.config import checking, difference
-from gateway.domain.audit import ConfigRevision
+from gateway.domain.audit import ConfigDifference, ConfigRevision
 from gateway.domain.identity import SYSTEM
 from gateway.errors import ConfigError, ConflictError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gateway.config.checking import Configuration
     from gateway.config.publisher import Publisher
     from gateway.domain.identity import Actor
     from gateway.settings import Settings
@@ -38,6 +39,10 @@ class RevisionStore(Protocol):
 
     async def latest(self) -> ConfigRevision | None:
         """The one with the highest number."""
+        ...
+
+    async def get(self, revision: int) -> ConfigRevision:
+        """One by its number. Raises NotFoundError."""
         ...
 
     async def history(self, *, limit: int = 50) -> Sequence[ConfigRevision]:
@@ -77,10 +82,39 @@ class Revisions:
         """Every error of a text as ``file:line:column: what; how to mend it``; empty when it is good."""
         return [str(error) for error in checking.check_text(text, self._source, self._settings).errors]
 
-    def difference(self, text: str) -> tuple[str, list[str]]:
-        """The unified diff from the text in force, and its summary. Raises ConfigError for a bad text."""
-        checking.load(text, self._source, self._settings)
-        return difference.unified(self.text(), text), difference.summary(self.text(), text)
+    async def difference(self, text: str) -> ConfigDifference:
+        """What applying a text would change, judged beside the event loop; a bad text only has problems."""
+        return await asyncio.to_thread(self._difference, text, self._publisher.configuration)
+
+    def _difference(self, text: str, before: Configuration) -> ConfigDifference:
+        found = checking.check_text(text, self._source, self._settings)
+        warnings = tuple(str(warning) for warning in found.warnings)
+        if found.configuration is None:
+            return ConfigDifference(problems=tuple(str(error) for error in found.errors), warnings=warnings)
+        return ConfigDifference(
+            warnings=warnings,
+            changes=tuple(difference.summary(before.text, text)),
+            restart=tuple(difference.needs_restart(before.document, found.configuration.document)),
+            unified=difference.unified(before.text, text),
+        )
+
+    async def revision(self, number: int) -> ConfigRevision:
+        """One that was in force, also while the store has not taken it yet. Raises NotFoundError."""
+        waiting = next((one for one in self._unrecorded if one.revision == number), None)
+        return waiting or await self._store.get(number)
+
+    async def rollback(self, number: int, actor: Actor, note: str = "") -> ConfigRevision:
+        """Put an earlier text in force again, as a new revision.
+
+        Raises:
+            NotFoundError: there is no such revision.
+            ConflictError: its text is the one in force.
+            ConfigError: it does not check any more (a variable or file is missing); nothing was changed.
+        """
+        found = await self.revision(number)
+        if found.text == self.text():
+            raise ConflictError(f"the text of revision {number} is the one in force")
+        return await self.apply(found.text, actor, note or f"back to revision {number}")
 
     async def history(self, *, limit: int = 50) -> Sequence[ConfigRevision]:
         """Newest first."""

@@ -24,3 +24,13 @@ class ConfigRevision(msgspec.Struct, frozen=True):
     actor: str
     text: str
     note: str = ""
+
+
+class ConfigDifference(msgspec.Struct, frozen=True):
+    """What putting a text in force would change: nothing of it has happened. All is empty where nothing differs."""
+
+    problems: tuple[str, ...] = ()  # why it cannot be applied; then there is no more to say
+    warnings: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()  # one plain sentence each
+    restart: tuple[str, ...] = ()  # keys that take effect when the processes start again
+    unified: str = ""  # from the text in force

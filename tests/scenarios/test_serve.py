@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -148,6 +149,32 @@ def test_the_command_line_reads_what_control_knows(served: tuple[running.Gateway
     shown = gateway.sentinel("config", "show", "-c", str(gateway.config)).stdout
     assert 'name = "api"' in shown
     assert gateway.sentinel("config", "diff", str(gateway.config), "-c", str(gateway.config)).returncode == 0
+
+
+def test_a_configuration_is_compared_applied_and_taken_back(
+    served: tuple[running.Gateway, running.Origin], tmp_path: Path
+) -> None:
+    gateway, _ = served
+    other = tmp_path / "other.toml"
+    other.write_text(
+        gateway.config.read_text() + '\n[[routes]]\nname = "aside"\nmatch = { path = "/aside" }\nredirect = "/x"\n'
+    )
+    ours = ("-c", str(gateway.config))
+    compared = gateway.sentinel("config", "diff", str(other), *ours)
+    assert compared.returncode == 1
+    assert "route aside added" in compared.stdout
+    assert gateway.sentinel("config", "apply", str(other), "--dry-run", *ours).returncode == 0
+    assert "aside" not in gateway.sentinel("config", "show", *ours).stdout
+    before = json.loads(gateway.sentinel("config", "show", "--json", *ours).stdout)["revision"]
+    assert gateway.sentinel("config", "apply", str(other), *ours).returncode == 0
+    assert 'name = "aside"' in gateway.sentinel("config", "show", *ours).stdout
+    back = gateway.sentinel("config", "rollback", str(before), *ours)
+    assert back.returncode == 0, back.stderr
+    assert "route aside removed" in back.stdout
+    assert "aside" not in gateway.sentinel("config", "show", *ours).stdout
+    refused = gateway.sentinel("config", "rollback", "4000", *ours)
+    assert refused.returncode == 1
+    assert "no configuration revision 4000" in refused.stderr
 
 
 def test_the_admin_port_asks_who_is_there(served: tuple[running.Gateway, running.Origin]) -> None:

@@ -120,4 +120,6 @@ def test_users_can_be_made_and_changed_only_within_the_tenant(admin):
 def test_a_tenants_administrator_cannot_touch_the_configuration(admin):
     toni = admin.as_("toni")
     assert_problem(toni.post(f"{API}/config/apply", json={"text": "[server]"}), 403)
+    assert_problem(toni.post(f"{API}/config/rollback", json={"revision": 6}), 403)
+    assert_problem(toni.post(f"{API}/config/diff", json={"text": "[server]"}), 403)
     assert len(admin.fakes.configuration.revisions) == 2

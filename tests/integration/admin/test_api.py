@@ -215,6 +215,32 @@ def test_a_good_configuration_becomes_a_revision(admin, ana):
     assert admin.verbs[0] == "config.applied"
 
 
+def test_what_a_configuration_would_change_is_told_without_changing_it(admin, ana):
+    found = ana.post(f"{API}/config/diff", json={"text": "[server]\n"}).json()
+    assert found == {
+        "good": True,
+        "problems": [],
+        "warnings": [],
+        "changes": ["server.port 8000 → (default)"],
+        "restart": ["server.port"],
+        "unified": "-port = 8000",
+    }
+    bad = ana.post(f"{API}/config/diff", json={"text": "[server]\nprot = 1"}).json()
+    assert (bad["good"], bad["changes"]) == (False, [])
+    assert ana.get(f"{API}/config/diff?revision=6").json()["changes"] == found["changes"]
+    assert ana.get(f"{API}/config/diff").json()["changes"] == []
+    assert_problem(ana.get(f"{API}/config/diff?revision=5"), 404)
+    assert len(admin.fakes.configuration.revisions) == 2
+
+
+def test_an_earlier_configuration_is_put_in_force_again_and_audited(admin, ana):
+    made = ana.post(f"{API}/config/rollback", json={"revision": 6, "note": "it was better"}).json()
+    assert (made["revision"], made["text"], made["note"]) == (8, "[server]\n", "it was better")
+    assert admin.verbs[0] == "config.rolled_back"
+    assert_problem(ana.post(f"{API}/config/rollback", json={"revision": 5}), 404)
+    assert_problem(ana.post(f"{API}/config/rollback", json={}), 422)
+
+
 def test_a_store_that_is_away_is_a_503_with_a_time_to_come_back(admin, ana):
     async def away(_wanted):
         raise StoreUnavailableError("the database does not answer")

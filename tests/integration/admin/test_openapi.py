@@ -29,7 +29,9 @@ GOOD_CALLS = {
     "change_user": {"role": "operator"},
     "issue_key": {"subject": "backend", "tenant": "acme", "scopes": ["orders:read"]},
     "check_configuration": {"text": "prot = 1"},
+    "diff_configuration": {"text": "[server]"},
     "apply_configuration": {"text": "[server]", "note": "why"},
+    "rollback_configuration": {"revision": 6, "note": "why"},
 }
 IDS = {"requests": "01JD0000000000000000000003", "incidents": "inc-1", "actions": "a-2", "users": "u-3"}
 
@@ -114,8 +116,8 @@ def test_a_refusal_is_what_the_document_says():
 def test_whatever_changes_something_leaves_an_audit_line():
     silent = {row.name for row in ENDPOINTS if row.method != "GET" and not row.verb}
     by_session = {"login", "setup", "refresh", "logout"}  # sign-ins and sign-outs write their own
-    by_port = {"approve_action", "reject_action", "close_incident", "apply_configuration"}
-    assert silent == by_session | by_port | {"check_configuration"}
+    by_port = {"approve_action", "reject_action", "close_incident", "apply_configuration", "rollback_configuration"}
+    assert silent == by_session | by_port | {"check_configuration", "diff_configuration"}
     assert len({row.verb for row in ENDPOINTS if row.verb}) == len([row for row in ENDPOINTS if row.verb])
 
 

@@ -15,8 +15,8 @@ from gateway.config.publisher import Publisher
 from gateway.config.revisions import Revisions
 from gateway.config.starter import quick_start
 from gateway.domain.audit import ConfigRevision
-from gateway.domain.identity import Actor
-from gateway.errors import ConfigError, ConflictError, StoreUnavailableError
+from gateway.domain.identity import SYSTEM, Actor
+from gateway.errors import ConfigError, ConflictError, NotFoundError, StoreUnavailableError
 from gateway.settings import Settings
 from gateway.store import migrate
 from gateway.store.engine import open_store
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 ANA = Actor(kind="user", name="ana@example.org")
 A, B, C = (quick_start(f"http://127.0.0.1:{port}") for port in (9001, 9002, 9003))
+
+GONE_AND_NEW = ((9001, "removed"), (9002, "added"))
 
 
 class Store:
@@ -56,6 +58,13 @@ class Store:
     async def latest(self):
         self._reach()
         return max(self.kept, key=lambda kept: kept.revision, default=None)
+
+    async def get(self, revision):
+        self._reach()
+        found = next((kept for kept in self.kept if kept.revision == revision), None)
+        if found is None:
+            raise NotFoundError("there is no such revision")
+        return found
 
     async def history(self, *, limit=50):
         self._reach()
@@ -101,8 +110,8 @@ async def test_an_applied_text_is_published_and_recorded(tmp_path):
     assert control.in_force() == (2, 9002)
     assert control.recorded() == [(1, "system", A), (2, "user ana@example.org", B)]
     assert (revision.revision, revision.note, revision.at) == (2, "more room", 1000.0)
-    change = 'upstream upstream: targets ["http://127.0.0.1:9001"] → ["http://127.0.0.1:9002"]'
-    assert control.applied == [(2, [change])]
+    changes = [f"upstream upstream: target http://127.0.0.1:{port} {what}" for port, what in GONE_AND_NEW]
+    assert control.applied == [(2, changes)]
     assert control.revisions.text() == B
 
 
@@ -314,3 +323,65 @@ def test_the_run_folder_is_found_whatever_else_the_file_says(tmp_path, text, ove
     if text is not None:
         path.write_text(text)
     assert str(reading.run_dir(str(path), Settings.from_environ(overrides))) == folder
+
+
+@pytest.mark.anyio
+async def test_an_earlier_text_comes_back_as_a_new_revision(tmp_path):
+    control = Control(tmp_path, A, Store())
+    await control.revisions.start()
+    await control.revisions.apply(B, ANA)
+    made = await control.revisions.rollback(1, ANA)
+    assert (made.revision, made.note, made.text) == (3, "back to revision 1", A)
+    assert control.in_force() == (3, 9001)
+
+
+@pytest.mark.anyio
+async def test_a_revision_that_waits_for_the_store_can_be_gone_back_to(tmp_path):
+    store = Store()
+    control = Control(tmp_path, A, store)
+    await control.revisions.start()
+    store.away = True
+    await control.revisions.apply(B, ANA)
+    await control.revisions.apply(C, ANA)
+    await control.revisions.rollback(2, ANA)
+    assert control.in_force() == (4, 9002)
+
+
+@pytest.mark.anyio
+async def test_going_back_to_what_is_in_force_is_refused(tmp_path):
+    control = Control(tmp_path, A, Store())
+    await control.revisions.start()
+    with pytest.raises(ConflictError):
+        await control.revisions.rollback(1, ANA)
+    with pytest.raises(NotFoundError):
+        await control.revisions.rollback(9, ANA)
+    assert len(control.recorded()) == 1
+
+
+@pytest.mark.anyio
+async def test_going_back_to_a_text_that_does_not_check_any_more_changes_nothing(tmp_path):
+    gone = A + '[auth.jwt]\nsecret_env = "VARIABLE_OF_OLD"\n'
+    control = Control(tmp_path, A, Store((SYSTEM.kind, gone), (SYSTEM.kind, A)))
+    await control.revisions.start()
+    with pytest.raises(ConfigError):
+        await control.revisions.rollback(1, ANA)
+    assert control.revisions.text() == A
+
+
+@pytest.mark.anyio
+async def test_a_difference_changes_nothing_and_says_what_would_change(tmp_path):
+    control = Control(tmp_path, A, Store())
+    found = await control.revisions.difference(B + "[server]\nport = 9\n")
+    changes = [f"upstream upstream: target http://127.0.0.1:{port} {what}" for port, what in GONE_AND_NEW]
+    assert list(found.changes) == [*changes, "server.port (default) → 9"]
+    assert found.restart == ("server.port",)
+    assert "+port = 9" in found.unified
+    assert control.revisions.text() == A
+
+
+@pytest.mark.anyio
+async def test_a_difference_from_a_bad_text_is_its_problems(tmp_path):
+    control = Control(tmp_path, A, Store())
+    found = await control.revisions.difference("[server]\nprot = 1\n")
+    assert found.problems == ('sentinel.toml:2:1: unknown key "prot" in [server]; did you mean "port"?',)
+    assert (found.changes, found.unified) == ((), "")
