@@ -45,7 +45,7 @@ class GuardedApp:
         exchange = self._exchange
         exchange.connected_at = now_us()
         inner = dict(scope)
-        inner["headers"] = _without_identity(exchange.headers)
+        inner["headers"] = without_identity(exchange.headers)
         inner["state"] = {
             **scope.get("state", {}),
             "principal": exchange.principal,
@@ -101,5 +101,6 @@ class GuardedApp:
         return data + encoder.end() if self._ended else data
 
 
-def _without_identity(headers: Headers) -> Headers:
+def without_identity(headers: Headers) -> Headers:
+    """The fields an application may believe: without what only the gateway says."""
     return [field for field in headers if not field[0].translate(_ALIASES).startswith(b"x-sentinel-")]

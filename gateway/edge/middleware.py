@@ -19,6 +19,7 @@ from gateway.edge.exchange import Exchange, Refusal, WebSocketExchange
 from gateway.edge.guard import GuardedApp
 from gateway.edge.steps import Waiting
 from gateway.edge.websocket_forward import WebSocketForward
+from gateway.edge.websocket_guard import guard_websocket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from gateway.edge.asgi_forward import Receive, Send
     from gateway.edge.exchange import Outcome
     from gateway.edge.steps import Steps
+
+_KEPT = object()  # in place of what takes a connection over: the server keeps it
 
 SWEEP_S = 0.25  # how often exchanges under way begin to be watched for their client's leaving
 
@@ -119,6 +122,11 @@ class _Driver:
         finally:
             self._steps.finish(exchange)
 
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send, app: Any = None) -> None:
+        secure = scope.get("scheme") == "wss"
+        as_request = {**scope, "method": "GET", "scheme": "https" if secure else "http", "sentinel.websocket": _KEPT}
+        await guard_websocket(self._steps, self._exchange(as_request), app, scope, receive, send)
+
     async def _ask_control(self, exchange: Exchange, control: Upstream, receive: Receive, send: Send) -> None:
         refusal = self._steps.admit_admin(exchange)
         if refusal is not None:
@@ -183,7 +191,7 @@ class _Driver:
             certificate=scope.get("sentinel.certificate") or (_certificate(scope) if "extensions" in scope else b""),
         )
         if isinstance(exchange, WebSocketExchange):
-            exchange.take_over = take_over
+            exchange.take_over = None if take_over is _KEPT else take_over
         return exchange
 
 
@@ -204,7 +212,7 @@ class EdgeApp(_Driver):
         if scope["type"] == "http":
             await self._http(scope, receive, send)
         elif scope["type"] == "websocket":
-            await refuse_websocket(scope, receive, send)
+            await self._websocket(scope, receive, send)
         elif scope["type"] == "lifespan":
             await _live(receive, send)
 
@@ -229,7 +237,7 @@ class SentinelMiddleware(_Driver):
         if scope["type"] == "http":
             await self._http(scope, receive, send, self._app)
         elif scope["type"] == "websocket":
-            await refuse_websocket(scope, receive, send)
+            await self._websocket(scope, receive, send, self._app)
         else:
             await self._app(scope, receive, send)
 
@@ -240,16 +248,6 @@ def _certificate(scope: Scope) -> bytes:
     if not tls or tls.get("client_cert_error") or not tls.get("client_cert_chain"):
         return b""
     return PEM_cert_to_DER_cert(tls["client_cert_chain"][0])
-
-
-async def refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuse a WebSocket handshake: 501 where the server can say so, else by closing with 1008."""
-    await receive()
-    if "websocket.http.response" in scope.get("extensions", {}):
-        await send({"type": "websocket.http.response.start", "status": 501, "headers": [(b"content-length", b"0")]})
-        await send({"type": "websocket.http.response.body", "body": b""})
-    else:
-        await send({"type": "websocket.close", "code": 1008})
 
 
 async def _live(receive: Receive, send: Send) -> None:

@@ -136,22 +136,3 @@ async def test_lifespan_reaches_the_inner_app_and_is_answered_by_the_gateway():
 
     await EdgeApp(steps(), FakeForwarder())({"type": "lifespan"}, receive, send)
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("extensions", "expected"),
-    [({}, "websocket.close"), ({"websocket.http.response": {}}, "websocket.http.response.start")],
-)
-async def test_a_websocket_is_refused_politely(extensions, expected):
-    sent = []
-
-    async def receive():
-        return {"type": "websocket.connect"}
-
-    async def send(message):
-        sent.append(message)
-
-    await EdgeApp(steps(), FakeForwarder())({"type": "websocket", "extensions": extensions}, receive, send)
-    assert sent[0]["type"] == expected
-    assert sent[0].get("status", sent[0].get("code")) in {501, 1008}
