@@ -147,7 +147,7 @@ def test_a_message_over_the_limit_closes_with_1009():
         client.send("x" * 1001)
         opcode, payload = client.recv_data()
         assert (opcode, int.from_bytes(payload[:2], "big")) == (8, 1009)
-        client.close()
+        client.shutdown()
         assert record(rows).error == "bad_request"
 
 
@@ -163,7 +163,7 @@ def test_the_apps_own_close_is_no_error():
 def test_an_app_that_crashes_is_recorded():
     with guarded() as (port, rows):
         client = connect(port, "/chat/crash")
-        client.close()
+        client.shutdown()
         assert (record(rows).status, record(rows).error) == (101, "internal")
 
 
