@@ -48,14 +48,15 @@ class RedisBreaker:
         self._stopped = False
         link.on_up = self._close
 
-    def trip(self, reason: str) -> None:
-        """Open, and begin to try."""
+    def trip(self, reason: str, detail: str = "") -> None:
+        """Open, and begin to try; ``detail`` is what Redis said."""
         if self.open or self._stopped:
             return
         self.open = True
         log.warning(
             "limiter.breaker_opened",
             reason=reason,
+            detail=detail[:200],
             server=self._link.name,
             live_workers=self._live_workers(),
             bound=LOCAL_BOUND,

@@ -158,7 +158,7 @@ class ScriptCalls:
         self._count("failed")
         if text.startswith(("READONLY", "MASTERDOWN")):
             self.link.abort()  # a failover made it a replica; the address may lead to the new primary
-        self._give_up("failed", [call])
+        self._give_up("failed", [call], text)
 
     def _look(self) -> None:
         """The watch over the oldest call: one timer for all, armed again only while something is under way.
@@ -175,9 +175,9 @@ class ScriptCalls:
             self._count("slow")
             self._give_up("slow", list(self._under_way))
 
-    def _give_up(self, reason: str, calls: list[Call]) -> None:
+    def _give_up(self, reason: str, calls: list[Call], detail: str = "") -> None:
         """Decide calls without Redis."""
-        self.breaker.trip(reason)
+        self.breaker.trip(reason, detail)
         for call in calls:
             if not call.decided:
                 self._settle(call)
