@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.domain.forwarding import Headers
     from gateway.domain.routing import Route
     from gateway.edge.limits import LimitKey, LimitSet, Verdict
+    from gateway.edge.request_rules import Gathered
     from gateway.edge.runtime import Runtime
     from gateway.edge.websocket_tunnel import Tunnel
 
@@ -92,6 +93,7 @@ class Exchange:
         "error",
         "facts",
         "first_byte_at",
+        "gathered",
         "headers",
         "host",
         "limit_at",
@@ -115,6 +117,7 @@ class Exchange:
         "steps_at",
         "target",
         "target_form",
+        "target_judged",
         "trace_flags",
         "trace_id",
         "trusted_peer",
@@ -138,6 +141,8 @@ class Exchange:
         started_at: int = 0,
         target_form: bytes | None = None,
         certificate: bytes = b"",
+        gathered: Gathered | None = None,
+        target_judged: bool = False,
     ) -> None:
         self.method = method
         self.path = path
@@ -149,6 +154,9 @@ class Exchange:
         self.version = version
         self.target_form = target_form  # the request target as it stood in the request line, where the driver has it
         self.certificate = certificate  # DER of the client's, verified by the server; empty when it showed none
+        # What the rules found before in the same bytes, where the driver remembers it.
+        self.gathered = gathered
+        self.target_judged = target_judged
         # Facts the rules find in the headers.
         self.facts: dict[bytes, bytes] = {}
         self.host = ""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
+from gateway.edge import plain_head
 from gateway.edge.clock import NEVER, Sweep
 from gateway.edge.exchange import Exchange
 from gateway.edge.lane_request import STOPPED, LaneRequest
@@ -69,6 +70,18 @@ class LaneProtocol(StrictHttpProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
+        active = self._active
+        if (
+            (active is None or active.response_complete)
+            and not (self._unread or self._in_message or self._running)
+            and self._behind is None
+            and (request := self._plain(data)) is not None
+        ):
+            self._active = self._latest = request
+            self._running = True
+            request.start()
+            self._running = False
+            return
         self._unread = self._unread[self._at :] + data if self._unread else data
         self._at = 0
         if not self._running:
@@ -208,10 +221,40 @@ class LaneProtocol(StrictHttpProtocol):
         """An answer is whole: the next request has its turn, or the connection is idle."""
         self.server_state.total_requests += 1
         self._rest()
-        if not self._running:
-            self._run()
+        if self._unread or self.pipeline or self.flow.read_paused:
+            self.go_on()
 
     # --- the inside ---
+
+    def _plain(self, data: bytes) -> LaneRequest | None:
+        """The request that ``data`` is, if it is one whole, plain head and nothing else."""
+        end = data.find(b"\r\n") + 2
+        line = plain_head.request_line(data[: end - 2])
+        if line is None or self.transport.is_closing() or self.flow.write_paused:
+            return None
+        method, path, query, target, judged = line
+        runtime = self.steps.runtime
+        if self.admin is not None and runtime.is_admin(path):
+            return None
+        fields = plain_head.fields(data[end:])
+        if fields is None:
+            return None
+        self._in_head = False
+        self.deadline = NEVER
+        exchange = Exchange(
+            method=method,
+            path=path,
+            query=query,
+            headers=fields.headers,
+            runtime=runtime,
+            peer=self._peer,
+            scheme=self._scheme,
+            target_form=target,
+            certificate=self.certificate,
+            gathered=fields.gathered,
+            target_judged=judged,
+        )
+        return LaneRequest(self, exchange, keep_alive=True, expects_100=False, more_body=False)
 
     def _run(self) -> None:
         """Start what is queued, then parse what is unread, one message at a time, as far as it goes now."""

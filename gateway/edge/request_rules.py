@@ -7,13 +7,14 @@ and that nobody behind us can read another message out of the one we read (RFC 9
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.domain.traffic import ErrorKind
 from gateway.edge import websocket_handshake
 from gateway.edge.exchange import Refusal
 
 if TYPE_CHECKING:
+    from gateway.domain.forwarding import Headers
     from gateway.domain.snapshot import EdgePolicy
     from gateway.edge.exchange import Exchange
 
@@ -48,8 +49,35 @@ _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _WANTED = _ONCE | {b"x-request-id", b"traceparent", b"x-forwarded-for", b"user-agent", b"upgrade"}
 
 
+class Gathered(NamedTuple):
+    """What the rules read from header fields, whatever the rest of the request is. Shared: not to be changed."""
+
+    facts: dict[bytes, bytes]
+    size: int  # of the fields as they are sent
+    twice: bytes  # a field that may be sent only once and was not, or empty
+    host: str  # empty when there is none that can be accepted
+
+
+def gather(headers: Headers) -> Gathered:
+    """The facts of a head that is judged more than once."""
+    facts: dict[bytes, bytes] = {}
+    size, twice = _gather(headers, facts)
+    return Gathered(facts, size, twice, _host_named(facts.get(b"host", b"")))
+
+
+def has_plain_target(method: bytes, path: bytes, query: bytes) -> bool:
+    """Whether there is nothing to say against a target whose bytes are visible ASCII."""
+    return _judge_method(method) is None and _judge_path(path, query) is None
+
+
 def judge(exchange: Exchange, policy: EdgePolicy) -> Refusal | None:
     """Read the head of a request into ``exchange`` (facts, host, content_length) or say why it is refused."""
+    gathered = exchange.gathered
+    if gathered is not None and gathered.host and not gathered.twice and exchange.target_judged:
+        exchange.facts = gathered.facts
+        exchange.host = gathered.host
+        size = gathered.size + len(exchange.path) + len(exchange.query)
+        return _judge_size(size, len(exchange.headers), policy.max_header_bytes)
     return (
         _judge_headers(exchange, policy.max_header_bytes)
         or _judge_target(exchange)
@@ -68,10 +96,9 @@ def _bad(detail: str) -> Refusal:
     return Refusal(400, ErrorKind.BAD_REQUEST, detail, close=True)
 
 
-def _judge_headers(exchange: Exchange, limit: int) -> Refusal | None:
-    headers = exchange.headers
-    facts = exchange.facts
-    size = len(exchange.path) + len(exchange.query)
+def _gather(headers: Headers, facts: dict[bytes, bytes]) -> tuple[int, bytes]:
+    """Note the fields that a step reads; the size of all of them, and one that came twice and must not."""
+    size = 0
     wanted = _WANTED
     twice = b""
     for name, value in headers:
@@ -85,30 +112,50 @@ def _judge_headers(exchange: Exchange, limit: int) -> Refusal | None:
                 twice = name
             elif name == b"traceparent":
                 facts[name] = b""  # the specification restarts the trace when there are several
-    if size > limit or len(headers) > MAX_HEADER_COUNT:
+    return size, twice
+
+
+def _judge_headers(exchange: Exchange, limit: int) -> Refusal | None:
+    size, twice = _gather(exchange.headers, exchange.facts)
+    why = _judge_size(size + len(exchange.path) + len(exchange.query), len(exchange.headers), limit)
+    if why is None and twice:
+        return _bad(f"The header field {twice.decode('ascii')} may be sent only once.")
+    return why
+
+
+def _judge_size(size: int, count: int, limit: int) -> Refusal | None:
+    if size > limit or count > MAX_HEADER_COUNT:
         detail = f"The request line and header fields are over {limit} bytes or {MAX_HEADER_COUNT} fields."
         return Refusal(431, ErrorKind.HEADERS_TOO_LARGE, detail, close=True)
-    if twice:
-        return _bad(f"The header field {twice.decode('ascii')} may be sent only once.")
     return None
 
 
 def _judge_target(exchange: Exchange) -> Refusal | None:
-    method = exchange.method
-    if method == b"CONNECT" or _METHOD.fullmatch(method) is None:
-        return _bad("The method is not accepted.")
+    why = _judge_method(exchange.method)
+    if why is not None:
+        return why
     form = exchange.target_form
     path = exchange.path
     if path[:1] != b"/" or (form is not None and form[:1] != b"/"):
         return _bad("The request target must be a path that begins with a slash.")
     if form is not None and b"#" in form:
         return _bad("The request target must not contain a fragment.")
+    return _judge_path(path, exchange.query)
+
+
+def _judge_method(method: bytes) -> Refusal | None:
+    if method == b"CONNECT" or _METHOD.fullmatch(method) is None:
+        return _bad("The method is not accepted.")
+    return None
+
+
+def _judge_path(path: bytes, query: bytes) -> Refusal | None:
     if _AMBIGUOUS.search(path):
         return _bad(
             "The path is ambiguous: dot segments, empty segments, backslashes, control bytes and percent-encoded "
             "slashes, letters or digits are not accepted."
         )
-    if exchange.query and _BAD_QUERY.search(exchange.query):
+    if query and _BAD_QUERY.search(query):
         return _bad("The query contains control bytes, blanks or a fragment.")
     return None
 
@@ -117,20 +164,28 @@ def _judge_host(exchange: Exchange) -> Refusal | None:
     value = exchange.facts.get(b"host")
     if value is None:
         return _bad("The header field host is missing.")
+    host = _host_named(value)
+    if not host:
+        return _bad("The header field host is not a host name with an optional port.")
+    exchange.host = host
+    return None
+
+
+def _host_named(value: bytes) -> str:
+    """The host a Host field names, in lower case and without port; empty when it names none."""
     known = _hosts.get(value)
     if known is not None:
-        exchange.host = known
-        return None
+        return known
     if len(value) > MAX_HOST_BYTES or _HOST.fullmatch(value) is None:
-        return _bad("The header field host is not a host name with an optional port.")
+        return ""
     host = value.decode("ascii").lower()
     if host[-1] != "]":  # an IPv6 literal without a port ends so
         host = host.rpartition(":")[0] or host
     host = host.removesuffix(".")  # "a.example." is "a.example" to every resolver
     if len(_hosts) >= MAX_REMEMBERED_HOSTS:
         _hosts.clear()
-    exchange.host = _hosts[value] = host
-    return None
+    _hosts[value] = host
+    return host
 
 
 def _judge_framing(exchange: Exchange, limit: int) -> Refusal | None:
