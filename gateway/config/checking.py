@@ -17,6 +17,7 @@ from gateway.config.rules import access, operations, routes, service, upstreams
 from gateway.config.rules.context import Context
 from gateway.domain.limits import ConcurrencyLimit, Limit, LimitMode, Quota
 from gateway.domain.routing import SplitShare
+from gateway.domain.snapshot import Snapshot
 from gateway.errors import ConfigError
 from gateway.settings import Settings
 
@@ -24,16 +25,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.domain.routing import Route
-    from gateway.domain.snapshot import Snapshot
 
 _WINDOW_UNITS = {1: "s", 60: "min", 3600: "h", 86400: "day"}
 
 
 class Configuration(msgspec.Struct, frozen=True):
-    """A configuration without errors: its text, its document, and the public keys that the document names files of."""
+    """A configuration without errors: its text, its document, and the public keys that the document names files of.
+
+    ``compiled`` is its snapshot without anything that is not in the file, made where there is time for it.
+    """
 
     document: Document
     text: str
+    compiled: Snapshot
     key_files: dict[str, str] = {}
     warnings: tuple[Finding, ...] = ()
 
@@ -86,11 +90,12 @@ def check_text(text: str, source: str, settings: Settings, *, folder: Path | Non
     warnings = tuple(finding for finding in findings if finding.warning)
     if errors:
         return CheckResult(errors=errors, warnings=warnings)
+    compiled = compiling.snapshot(read.document, revision=0, created_at=0.0, key_files=key_files)
     return CheckResult(
         errors=(),
         warnings=warnings,
-        configuration=Configuration(read.document, text, key_files, warnings),
-        snapshot=compiling.snapshot(read.document, revision=0, created_at=0.0, key_files=key_files),
+        configuration=Configuration(read.document, text, compiled, key_files, warnings),
+        snapshot=compiled,
     )
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway import logs
-from gateway.config import compile as compiling
 from gateway.config import snapshot_file
 from gateway.errors import ConflictError, InvalidInputError
 
@@ -50,14 +49,13 @@ class Publisher:
         self._clock = clock
         self._configuration = configuration
         now = clock()
-        self._snapshot = compiling.snapshot(
-            configuration.document,
+        self._snapshot = msgspec.structs.replace(
+            configuration.compiled,
             revision=revision,
             created_at=now,
-            key_files=configuration.key_files,
-            key_sets=key_sets,
-            keys=keys,
-            revoked=revoked,
+            key_sets=_in_use(key_sets or {}, configuration.compiled),
+            keys=tuple(keys),
+            revoked=frozenset(revoked),
             directives=tuple(directive for directive in directives if directive.expires_at > now),
             fence=fence,
         )
@@ -75,13 +73,7 @@ class Publisher:
 
     def set_document(self, configuration: Configuration, revision: int) -> Snapshot:
         """Put another configuration in force. Directives for targets that are gone are dropped with them."""
-        compiled = compiling.snapshot(
-            configuration.document,
-            revision=revision,
-            created_at=0.0,
-            key_files=configuration.key_files,
-            key_sets=self._snapshot.key_sets,
-        )
+        compiled = configuration.compiled
         targets = {(upstream.name, target.name) for upstream in compiled.upstreams for target in upstream.targets}
         snapshot = self._publish(
             revision=revision,
@@ -89,7 +81,7 @@ class Publisher:
             upstreams=compiled.upstreams,
             policy=compiled.policy,
             jwt=compiled.jwt,
-            key_sets=compiled.key_sets,
+            key_sets=_in_use(self._snapshot.key_sets, compiled),
             plans=compiled.plans,
             tenant_plans=compiled.tenant_plans,
             directives=tuple(one for one in self._snapshot.directives if (one.upstream, one.target) in targets),
@@ -187,3 +179,9 @@ class Publisher:
         self._snapshot = changed
         _log.debug("snapshot.published", revision=changed.revision, changed=sorted(changes))
         return changed
+
+
+def _in_use(key_sets: Mapping[str, str], compiled: Snapshot) -> dict[str, str]:
+    """Of the key sets, those that some issuer still names."""
+    urls = {policy.jwks_url for policy in compiled.jwt}
+    return {url: text for url, text in key_sets.items() if url in urls}

@@ -73,9 +73,12 @@ def rules(context: Context, where: Path, entry: HeaderEntry, *, request: bool) -
 
 def _placeholders(context: Context, route: RouteEntry, where: Path) -> None:
     """Braces are filled in on requests, from facts and captures; on answers they are plain text."""
+    asked, said = route.request_headers, route.response_headers
+    if not (asked.set or asked.add or said.set or said.add):
+        return
     known = (*_FACTS, *PathPattern(route.match.path).names)
     for part in ("set", "add"):
-        for name, value in getattr(route.request_headers, part).items():
+        for name, value in getattr(asked, part).items():
             for placeholder in PLACE.findall(value):
                 if placeholder not in known:
                     context.report.at_value(
@@ -83,7 +86,7 @@ def _placeholders(context: Context, route: RouteEntry, where: Path) -> None:
                         f"there is nothing to put for {{{placeholder}}}",
                         did_you_mean(placeholder, known, otherwise=f"known are {listed(known, last='and')}"),
                     )
-        for name, value in getattr(route.response_headers, part).items():
+        for name, value in getattr(said, part).items():
             if not set(_FACTS).isdisjoint(PLACE.findall(value)):
                 context.report.at_value(
                     (*where, "response_headers", part, name),

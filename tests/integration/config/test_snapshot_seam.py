@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import stat
 
 import pytest
@@ -225,3 +226,20 @@ async def test_a_snapshot_that_cannot_be_taken_in_does_not_end_the_watch(publish
     with capture_logs() as logged:
         assert not await watcher.look()
     assert [entry["event"] for entry in logged] == ["snapshot.not_applied"]
+
+
+@pytest.mark.anyio
+async def test_a_large_snapshot_is_taken_in_and_the_collector_goes_on_afterwards(path, clock):
+    routes = "".join(
+        f'[[routes]]\nname = "r{number}"\nmatch = {{ path = "/r/{number}" }}\nupstream = "orders"\n'
+        for number in range(4000)
+    )
+    publisher = Publisher(path, configuration(TEXT), clock=clock)
+    seen = []
+    watcher = SnapshotWatcher(path, seen.append)
+    watcher.first()
+    publisher.set_document(configuration(TEXT + routes), 2)
+    assert await watcher.look()
+    assert path.stat().st_size > snapshot_file._LARGE
+    assert len(seen[0].routes) == 4001
+    assert gc.isenabled()
