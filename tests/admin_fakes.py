@@ -26,6 +26,7 @@ from gateway.domain.incident import Anomaly, Incident, IncidentState, Place, Sev
 from gateway.domain.limits import Limit, Scope, TenantPlan
 from gateway.domain.paging import Page, RequestFilter
 from gateway.domain.plan import Action, ActionKind, ActionState, Outcome, Risk
+from gateway.domain.revocation import Revocation
 from gateway.domain.routing import Route
 from gateway.domain.snapshot import Directive, DirectiveKind, Snapshot
 from gateway.domain.traffic import BucketKey, ErrorKind, RequestRecord, SeriesKey, Tally
@@ -652,6 +653,21 @@ class FakeKeys:
         self.revoked.append(key_id)
 
 
+class FakeRevocations:
+    def __init__(self, now: float) -> None:
+        self.rows = {"000000000001": Revocation("000000000001", now - 60, now + 3600, "stolen laptop")}
+
+    async def page(self, *, limit: int = 50, cursor: str = "") -> Page[Revocation]:
+        return _page(list(self.rows.values()), limit, cursor)
+
+    async def revoke(self, revocation: Revocation) -> None:
+        self.rows[revocation.id] = revocation
+
+    async def lift(self, revoked_id: str) -> None:
+        if self.rows.pop(revoked_id, None) is None:
+            raise NotFoundError(f"{revoked_id!r} is not revoked")
+
+
 class FakeAudit:
     def __init__(self, now: float) -> None:
         self.rows = [
@@ -739,6 +755,7 @@ class FakeAdmin:
         self.buckets = FakeBuckets(now)
         self.users = FakeUsers(now)
         self.keys = FakeKeys(now)
+        self.revocations = FakeRevocations(now)
         self.audit = FakeAudit(now)
         self.configuration = FakeConfiguration(self.clock)
         self.window = story(now)[0]
@@ -755,6 +772,7 @@ class FakeAdmin:
             buckets=self.buckets,
             users=self.users,
             keys=self.keys,
+            revocations=self.revocations,
             audit=self.audit,
             configuration=self.configuration,
             window=self.window,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gateway.domain.incident import Incident
     from gateway.domain.paging import Page, RequestFilter
     from gateway.domain.plan import Action
+    from gateway.domain.revocation import Revocation
     from gateway.domain.snapshot import Snapshot
     from gateway.domain.traffic import BucketKey, RequestRecord, Tally
     from gateway.domain.window import Window
@@ -104,6 +105,14 @@ class Keys(Protocol):
     async def revoke(self, key_id: str) -> None: ...
 
 
+class Revocations(Protocol):
+    """Tokens and certificates that are refused before they expire. Every change reaches the workers within a second."""
+
+    async def page(self, *, limit: int = 50, cursor: str = "") -> Page[Revocation]: ...
+    async def revoke(self, revocation: Revocation) -> None: ...
+    async def lift(self, revoked_id: str) -> None: ...
+
+
 class Audit(Protocol):
     """The trail of decisions."""
 
@@ -152,6 +161,7 @@ class AdminPorts:
     buckets: BucketReader
     users: Users
     keys: Keys
+    revocations: Revocations
     audit: Audit
     configuration: Configuration
     window: Window

@@ -35,6 +35,7 @@ from gateway.control.key_sets import KeySets
 from gateway.control.keys import PublishedKeys
 from gateway.control.leadership import Leadership
 from gateway.control.readiness import reasons_not_ready
+from gateway.control.revocations import PublishedRevocations
 from gateway.control.rounds import Rounds
 from gateway.control.start import offer_setup, prepare_schema, unix_listener, warm
 from gateway.control.telling import Herald
@@ -68,6 +69,7 @@ from gateway.store.leases import Leases
 from gateway.store.outbox import Outbox as OutboxStore
 from gateway.store.records import Records
 from gateway.store.revisions import Revisions as RevisionStore
+from gateway.store.revocations import Revocations
 from gateway.store.users import Users
 
 if TYPE_CHECKING:
@@ -209,6 +211,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         )
         await revisions.start()
         keys = PublishedKeys(ApiKeys(store), publisher)
+        revocations = PublishedRevocations(Revocations(store), publisher, clock)
         file_watcher = ConfigFileWatcher(Path(config_path), revisions)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, file_watcher.poke)
 
@@ -226,6 +229,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
                 buckets=buckets,
                 users=Users(store),
                 keys=keys,
+                revocations=revocations,
                 audit=audit,
                 configuration=revisions,
                 window=window,
@@ -259,6 +263,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             pipeline=pipeline,
             board=board,
             keys=keys,
+            revocations=revocations,
             revisions=revisions,
             gauges=gauges,
             workers=live_workers,

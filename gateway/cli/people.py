@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import getpass
 import os
+import secrets
 import sys
 import time
 from typing import Annotated
+from urllib.parse import quote
 
 import jwt
 import typer
@@ -21,7 +23,7 @@ SECRET_ENV = "SENTINEL_JWT_SECRET"  # noqa: S105 - the name of a variable
 
 users = typer.Typer(no_args_is_help=True, help="Dashboard users. Example: sentinel user create ana@example.org")
 keys = typer.Typer(no_args_is_help=True, help="API keys of callers. Example: sentinel key create --tenant acme")
-tokens = typer.Typer(no_args_is_help=True, help="JSON Web Tokens for trying things out.")
+tokens = typer.Typer(no_args_is_help=True, help="JSON Web Tokens: revoke them, or issue one for trying things out.")
 
 
 @users.command("create")
@@ -107,6 +109,48 @@ def revoke_key(
     terminal.good(f"key {key} is revoked")
 
 
+@tokens.command("revoke")
+def revoke_token(
+    token: Annotated[str, typer.Argument(metavar="JTI", help="Its jti; of a client certificate the serial, in hex.")],
+    *,
+    until: Annotated[str, typer.Option(help="RFC 3339 time it has expired by; a year from now when left out.")] = "",
+    reason: Annotated[str, typer.Option(help="Why; kept with it and in the audit trail.")] = "",
+    config: ConfigOption = "sentinel.toml",
+    as_json: JsonOption = False,
+) -> None:
+    """Refuse a token within a second. Example: sentinel token revoke 4f1c --until 2030-01-01T00:00:00Z"""
+    body = {"id": token, "reason": reason, **({"expires_at": until} if until else {})}
+    made = connect(config).call("POST", "/api/v1/revocations", body=body)
+    if as_json:
+        terminal.print_json(made)
+    else:
+        terminal.good(f"{token} is refused until {terminal.time_of(made['expires_at'])} UTC")
+
+
+@tokens.command("revoked")
+def list_revoked_tokens(config: ConfigOption = "sentinel.toml", as_json: JsonOption = False) -> None:
+    """What is refused though it has not expired. Example: sentinel token revoked --json"""
+    page = connect(config).call("GET", "/api/v1/revocations", query={"limit": 500})
+    if as_json:
+        terminal.print_json(page)
+    else:
+        rows = [
+            (one["id"], terminal.time_of(one["created_at"]), terminal.time_of(one["expires_at"]), one["reason"])
+            for one in page["items"]
+        ]
+        terminal.table(("id", "since (UTC)", "until (UTC)", "reason"), rows)
+
+
+@tokens.command("restore")
+def restore_token(
+    token: Annotated[str, typer.Argument(metavar="JTI", help="As `sentinel token revoked` prints it.")],
+    config: ConfigOption = "sentinel.toml",
+) -> None:
+    """Take a revocation back. Example: sentinel token restore 4f1c"""
+    connect(config).call("DELETE", f"/api/v1/revocations/{quote(token, safe='')}")
+    terminal.good(f"{token} is good again, unless it has expired")
+
+
 @tokens.command("issue")
 def issue_token(
     subject: Annotated[str, typer.Argument(help="The `sub` claim.")],
@@ -126,4 +170,5 @@ def issue_token(
         terminal.fail(f"{secret_env} holds no secret for HS256", "put a key of at least 32 bytes into the set")
     now = int(time.time())
     claims = {"sub": subject, "tenant": tenant, "scope": " ".join(scope or []), "iat": now, "exp": now + 60 * minutes}
+    claims["jti"] = secrets.token_hex(8)  # what `sentinel token revoke` takes
     print(jwt.encode(claims, key.material, algorithm="HS256", headers={"kid": key.kid} if key.kid else None))  # noqa: T201 - the result

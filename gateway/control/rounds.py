@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.control.gauges import Gauges
     from gateway.control.keys import PublishedKeys
     from gateway.control.leadership import Leadership
+    from gateway.control.revocations import PublishedRevocations
     from gateway.pipeline import Pipeline
 
 # A request of the last bin is in its batch after 200 ms and read 100 ms later; a second leaves room for a busy machine.
@@ -36,6 +37,7 @@ class Rounds:
         pipeline: detection onwards, for the leader.
         board: directives in force.
         keys: API keys in force.
+        revocations: tokens and certificates that are refused.
         revisions: the configuration's history.
         gauges: metrics of the moment.
         workers: how many workers are alive.
@@ -51,6 +53,7 @@ class Rounds:
         pipeline: Pipeline,
         board: Board,
         keys: PublishedKeys,
+        revocations: PublishedRevocations,
         revisions: Revisions,
         gauges: Gauges,
         workers: Callable[[], int],
@@ -62,6 +65,7 @@ class Rounds:
         self._pipeline = pipeline
         self._board = board
         self._keys = keys
+        self._revocations = revocations
         self._revisions = revisions
         self._gauges = gauges
         self._workers = workers
@@ -85,6 +89,7 @@ class Rounds:
             await self._try("look", self._look)
         await self._try("directives", self._board.sync)
         await self._try("keys", self._keys.publish)
+        await self._try("revocations", self._revocations.publish)
         await self._try("revisions", self._revisions.record_missing)
         await self._try("revisions", self._revisions.follow)
         if self._count % RENEW_EVERY == 0:

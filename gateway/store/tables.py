@@ -213,6 +213,16 @@ config_revisions = Table(
     _text("note"),
 )
 
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _time("created_at"),
+    _time("expires_at"),
+    _text("reason"),
+    Index("ix_revocations_expires_at", "expires_at"),
+)
+
 leases = Table(
     "leases",
     metadata,

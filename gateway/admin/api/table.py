@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.admin.api import configuration, incidents, keys, requests, session, traffic, trail, users
+from gateway.admin.api import configuration, incidents, keys, requests, revocations, session, traffic, trail, users
 
 ENDPOINTS = (
     *session.ENDPOINTS,
@@ -11,6 +11,7 @@ ENDPOINTS = (
     *incidents.ENDPOINTS,
     *users.ENDPOINTS,
     *keys.ENDPOINTS,
+    *revocations.ENDPOINTS,
     *configuration.ENDPOINTS,
     *trail.ENDPOINTS,
 )

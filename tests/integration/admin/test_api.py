@@ -173,6 +173,36 @@ def test_a_key_is_shown_once_and_listed_without_its_secret(admin, ana):
     assert admin.verbs[:2] == ["key.revoked", "key.issued"]
 
 
+def test_a_token_is_revoked_listed_and_taken_back_with_a_line_for_each(admin, ana):
+    body = {"id": "https://issuer.example;4f1c", "expires_at": "2027-01-01T00:00:00Z", "reason": "stolen"}
+    made = ana.post(f"{API}/revocations", json=body).json()
+    assert (made["id"], made["expires_at"], made["reason"]) == (body["id"], body["expires_at"], "stolen")
+    assert body["id"] in ana.get(f"{API}/revocations").text
+    assert ana.delete(f"{API}/revocations/000000000001").status_code == 204
+    assert_problem(ana.delete(f"{API}/revocations/000000000001"), 404)
+    assert admin.verbs[:2] == ["token.restored", "token.revoked"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"id": ""},
+        {"id": "a b"},
+        {"id": "x" * 257},
+        {"id": "a", "expires_at": "2001-01-01T00:00:00Z"},
+        {"id": "a", "expires_at": "2100-01-01T00:00:00Z"},
+    ],
+)
+def test_a_revocation_that_makes_no_sense_is_422(ana, body):
+    assert_problem(ana.post(f"{API}/revocations", json=body), 422)
+
+
+def test_revocations_are_the_operators_not_a_tenants(admin):
+    toni = admin.as_("toni")
+    assert_problem(toni.get(f"{API}/revocations"), 403)
+    assert_problem(toni.post(f"{API}/revocations", json={"id": "4f1c"}), 403)
+
+
 def test_a_user_can_be_made_changed_and_deleted(admin, ana):
     made = ana.post(f"{API}/users", json={"email": "New@Example.org", "password": PASSWORD, "role": "operator"}).json()
     assert (made["email"], made["role"]) == ("new@example.org", "operator")

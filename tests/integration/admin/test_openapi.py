@@ -27,6 +27,7 @@ GOOD_CALLS = {
     "close_incident": {"reason": "over"},
     "create_user": {"email": "new@example.org", "password": PASSWORD},
     "change_user": {"role": "operator"},
+    "revoke_id": {"id": "4f1c", "reason": "stolen"},
     "issue_key": {"subject": "backend", "tenant": "acme", "scopes": ["orders:read"]},
     "check_configuration": {"text": "prot = 1"},
     "diff_configuration": {"text": "[server]"},
