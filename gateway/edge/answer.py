@@ -33,16 +33,21 @@ def own_fields(exchange: Exchange) -> Headers:
 
 def relayed(exchange: Exchange, status: int, headers: Headers) -> Headers:
     """The upstream's header fields as the client gets them."""
+    passed = kept(status, headers)
+    rules = exchange.runtime.answers
+    if rules is not None:
+        passed = rules.of(exchange).relayed(exchange, status, passed)
+    return passed + own_fields(exchange)
+
+
+def kept(status: int, headers: Headers) -> Headers:
+    """The upstream's header fields that every client gets: not its request id, nor the length of no body."""
     drop_length = status in BODILESS
-    kept = [
+    return [
         field
         for field in headers
         if field[0] != b"x-request-id" and not (drop_length and field[0] == b"content-length")
     ]
-    rules = exchange.runtime.answers
-    if rules is not None:
-        kept = rules.of(exchange).relayed(exchange, status, kept)
-    return kept + own_fields(exchange)
 
 
 def own(exchange: Exchange, what: Refusal | Reply) -> tuple[int, Headers, bytes]:

@@ -74,11 +74,11 @@ def written_head(
     elif not keep_alive or length == UNTIL_CLOSE:
         keep_alive = False
         lines.append(b"connection: close")
-    return _joined(lines), length, keep_alive
+    return joined(lines), length, keep_alive
 
 
-def _joined(lines: list[bytes]) -> bytes:
-    """The lines of a head, each of which must still be one line: no name or value can begin one of its own."""
+def joined(lines: list[bytes]) -> bytes:
+    """The lines of a head and its empty line. Raises UnwritableError when one would begin a line of its own."""
     ends = len(lines) + 1
     lines += _END
     head = b"\r\n".join(lines)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.edge.answer_head import CHUNKED, written_head
+from gateway.edge import answer
+from gateway.edge.answer_head import CHUNKED, joined, written_head
 from gateway.edge.server_cycle import JOIN_BYTES
 
 if TYPE_CHECKING:
@@ -43,6 +44,29 @@ class Connection(Protocol):
 
     def on_response_complete(self) -> None:
         """The answer is whole."""
+
+
+# Heads of upstreams that came before, and what is written of them: status line and fields, and the length of the body.
+# An upstream sends few different ones within a second; the table is begun anew when it is full.
+MAX_REMEMBERED_HEADS = 512
+MAX_REMEMBERED_FIELDS = 32
+_written: dict[tuple[object, ...], tuple[bytes, int]] = {}
+
+
+def _usual_head(status: int, headers: Headers) -> tuple[bytes, int]:
+    """The beginning of the head that relays these fields to a client that stays, and the length of the body."""
+    key = (status, *headers)
+    known = _written.get(key)
+    if known is None:
+        head, length, _ = written_head(
+            status, answer.kept(status, headers), is_head=False, is_old=False, keep_alive=True
+        )
+        known = head[:-2], length
+        if len(headers) <= MAX_REMEMBERED_FIELDS and len(head) <= JOIN_BYTES // 16:
+            if len(_written) >= MAX_REMEMBERED_HEADS:
+                _written.clear()
+            _written[key] = known
+    return known
 
 
 class MisframedError(Exception):
@@ -92,6 +116,17 @@ class LaneAnswer:
             is_old=exchange.version == "1.0",
             keep_alive=self.keep_alive,
         )
+        self.response_started = True
+
+    def _relay(self, status: int, headers: Headers) -> None:
+        """Make the head of an upstream's answer. Raises UnwritableError like :meth:`_render`."""
+        exchange = self.exchange
+        if exchange.runtime.answers is not None or not self.keep_alive or exchange.method == b"HEAD":
+            self._render(status, answer.relayed(exchange, status, headers))
+            return
+        head, self._left = _usual_head(status, headers)
+        lines = [b": ".join(field) for field in answer.own_fields(exchange)]
+        self._head = head + joined(lines)
         self.response_started = True
 
     def _send(self, chunk: bytes) -> None:

@@ -171,7 +171,7 @@ class LaneRequest(LaneAnswer):
         exchange.connected_at = exchange.connected_at or now
         exchange.status = status
         try:
-            self._render(status, answer.relayed(exchange, status, headers))
+            self._relay(status, headers)
             self._connection.hold_head(self)
         except Exception as error:  # noqa: BLE001 - see start
             self._crash(error)
