@@ -18,7 +18,7 @@ import socket
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.request import urlopen
@@ -92,7 +92,7 @@ class Client:
         client._send(Request(host=f"127.0.0.1:{port}", target=path))
         event = await client._event()
         if isinstance(event, RejectConnection):
-            client.abort()
+            await client._end()
             raise RefusedError(event.status_code)
         if not isinstance(event, AcceptConnection):
             raise TypeError(f"a handshake ends in an answer, not in {event!r}")
@@ -127,7 +127,7 @@ class Client:
                 if event.code != 1006:  # noqa: PLR2004 - RFC 6455: no close frame at all
                     self._send(event.response())
                     await self._reader.read()
-                self._writer.close()
+                await self._end()
                 return int(event.code)
 
     async def close(self, code: int = 1000) -> None:
@@ -135,8 +135,12 @@ class Client:
         self._send(CloseConnection(code=code))
         while not isinstance(await self._event(), CloseConnection):
             pass
+        await self._end()
+
+    async def _end(self) -> None:
         self._writer.close()
-        await self._writer.wait_closed()
+        with suppress(OSError):
+            await self._writer.wait_closed()
 
     def abort(self) -> None:
         """Leave without a word."""
@@ -238,7 +242,7 @@ async def in_force(port: int, path: str) -> None:
     async with asyncio.timeout(WAIT_S):
         while True:
             try:
-                (await Client.open(port, path)).abort()
+                await (await Client.open(port, path)).close()
             except RefusedError:
                 await asyncio.sleep(0.05)
             else:
