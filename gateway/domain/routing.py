@@ -16,7 +16,10 @@ class FieldMatch(msgspec.Struct, frozen=True):
 
 
 class Redirect(msgspec.Struct, frozen=True):
-    """Sends the client elsewhere: ``to`` is a URL or path with ``{captures}``; the query goes with it."""
+    """Sends the client elsewhere: ``to`` is a URL or path with ``{captures}``; the query goes with it.
+
+    The host of a URL is fixed, or ``{host}``: the one the client asked for.
+    """
 
     to: str
     status: int = 308  # 301, 302, 303, 307, 308
