@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from gateway.config.findings import Finding
 from gateway.config.notation import NotationError, target
 from gateway.errors import ConfigError
@@ -15,6 +17,11 @@ _INIT = """\
 host = "127.0.0.1"
 port = 8000
 workers = 1
+# security_headers = true            # nosniff, no framing, a referrer policy, and with TLS the promise to keep it
+
+# [server.tls]                       # clients are answered over TLS
+# certificate = "server.pem"         # renewed files are taken in within seconds
+# key = "server.key"
 
 [admin]
 bind = "127.0.0.1:8001"              # dashboard, API and /metrics, on a listener of their own
@@ -38,7 +45,9 @@ retention = { requests = "30d", buckets = "90d" }
 [[upstreams]]
 name = "hello"
 targets = ["http://127.0.0.1:9000"]
+# balance = "least_requests"         # or round_robin, ewma, "hash:subject"
 # health = { path = "/healthz", interval = "5s" }
+# breaker = { errors = 0.5 }         # leave it alone for a while when half of the requests fail
 # depends_on = []                    # upstreams this service calls itself: used to locate causes
 
 [[routes]]
@@ -46,6 +55,8 @@ name = "hello"
 match = { path = "/*" }
 upstream = "hello"
 limit = "100/s burst 200 per client"
+# retry = { attempts = 1, on = ["connect", "503"] }
+# cors = { origins = ["https://app.example"] }
 
 [remediate]
 mode = "approve"                     # or observe (plan only), auto (MODERATE actions run as well)
@@ -69,7 +80,7 @@ def quick_start(url: str) -> str:
     """The text of a configuration with one upstream at ``url`` and one route ``/*`` to it.
 
     Raises:
-        ConfigError: ``url`` is not ``http://host:port``.
+        ConfigError: ``url`` is not ``http://host:port``, ``https://host:port`` or ``unix:/path``.
     """
     try:
         address = target(url)
@@ -81,8 +92,10 @@ def quick_start(url: str) -> str:
             problems=(str(finding),),
             remedy=error.remedy or "--upstream http://HOST:PORT",
         ) from error
-    # Built from the parsed address, never from the argument's own text.
+    # Built from the parsed address, and quoted: never the argument's own text.
+    scheme = "https" if address.tls else "http"
+    written = json.dumps(f"{scheme}://{address.name}" if address.port else address.host, ensure_ascii=False)
     return (
-        f'[[upstreams]]\nname = "upstream"\ntargets = ["http://{address.name}"]\n\n'
+        f'[[upstreams]]\nname = "upstream"\ntargets = [{written}]\n\n'
         '[[routes]]\nname = "all"\nmatch = { path = "/*" }\nupstream = "upstream"\n'
     )

@@ -17,6 +17,7 @@ import redis as redis_library
 from gateway.cli.checkups.finding import Finding
 from gateway.cli.checkups.here import SKEW_S, written_in_the_future
 from gateway.config import compile as compiling
+from gateway.config.notation import UNIX
 from gateway.control.analysis import language_model
 from gateway.edge.rate_limit import script
 from gateway.edge.redis_link import RedisLink
@@ -26,6 +27,7 @@ from gateway.notify.http_post import Poster
 
 if TYPE_CHECKING:
     from gateway.config.document import Document
+    from gateway.config.notation import Address
     from gateway.run_folder import RunFolder
     from gateway.settings import Settings
 
@@ -215,21 +217,25 @@ async def targets(document: Document) -> list[Finding]:
     """Whether every target accepts a connection."""
     turn = asyncio.Semaphore(TARGETS_AT_ONCE)
 
-    async def knock(upstream: str, host: str, port: int, connect_s: float) -> Finding | None:
+    async def knock(upstream: str, address: Address, connect_s: float) -> Finding | None:
         try:
             async with turn, asyncio.timeout(min(connect_s, CONNECT_S)):
-                _, writer = await asyncio.open_connection(host, port)
+                if address.unix:
+                    _, writer = await asyncio.open_unix_connection(address.host.removeprefix(UNIX))
+                else:
+                    _, writer = await asyncio.open_connection(address.host, address.port)
             writer.close()
         except (OSError, TimeoutError) as error:
             why = os.strerror(error.errno).lower() if error.errno else "no answer"
-            text = f"{upstream}: {host}:{port} accepts no connection ({why})"
+            text = f"{upstream}: {address.name} accepts no connection ({why})"
             return Finding.bad("upstreams", text, "start it, or take it out of the file")
         return None
 
     every = [
-        (upstream.name, target.url.host, target.url.port, upstream.timeout.connect_s)
+        (upstream.name, target.url, upstream.timeout.connect_s)
         for upstream in document.upstreams
         for target in upstream.targets
+        if target.url.port or target.url.unix  # the embedding application is called, not connected to
     ]
     silent = [found for found in await asyncio.gather(*(knock(*one) for one in every)) if found is not None]
     if len(silent) < len(every) or not every:

@@ -181,6 +181,12 @@ def test_the_quick_start_forwards_everything_to_one_target():
     assert found.document.upstreams[0].targets[0].url.name == "[::1]:9000"
 
 
+@pytest.mark.parametrize("url", ["https://orders.internal:443", 'unix:/run/or"ders.sock', "http://a:80"])
+def test_the_quick_start_keeps_the_kind_of_its_target(url):
+    target = configuration(quick_start(url), {}).document.upstreams[0].targets[0].url
+    assert (target.tls, target.unix) == (url.startswith("https"), url.startswith("unix"))
+
+
 def test_a_quick_start_with_a_bad_url_says_so():
     with pytest.raises(ConfigError, match=r"--upstream: .*\\nx = 1. has no scheme") as caught:
         quick_start('localhost:9000"\nx = 1')

@@ -25,6 +25,11 @@ BLOCK = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SCHEMA = dict(leaves(table(Document)))
 DOCUMENTED = {path: (kind, default) for path, kind, default, _ in ROW.findall(REFERENCE) if "." in path}
 
+PUBLIC_ADDRESS = (
+    "no public authority certifies 10.0.1.6, so this target will not be trusted; name what certifies it: "
+    'tls = { ca = "…" }, or what its certificate is for: { server_name = "…" }'
+)
+
 
 def test_every_key_of_the_schema_is_documented():
     assert sorted(SCHEMA.keys() - DOCUMENTED.keys()) == []
@@ -60,6 +65,15 @@ def test_a_documented_type_names_every_choice_and_bound(path):
 @pytest.mark.parametrize("block", BLOCK.findall(REFERENCE), ids=lambda block: block.split("\n", 1)[0])
 def test_an_example_of_the_reference_reads_without_a_finding(block):
     assert [str(finding) for finding in reading.read(block, "example", {}).report.findings] == []
+
+
+def test_the_examples_of_upstreams_and_routes_hold_together():
+    blocks = [block for block in BLOCK.findall(REFERENCE) if block.startswith(("[[upstreams]]", "[[routes]]"))]
+    assert len(blocks) == 2
+    text = "[auth.jwt]\n" + re.sub(r"^tls = .*$", "", "".join(blocks), flags=re.MULTILINE)  # its files are not here
+    result = check_text(text, "example", Settings.from_environ({"SENTINEL_JWT_SECRET": "x" * 32}))
+    assert [str(error) for error in result.errors] == []
+    assert {str(warning).partition(": ")[2] for warning in result.warnings} == {PUBLIC_ADDRESS}
 
 
 def test_the_file_of_init_passes_the_check_without_a_warning():

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gateway.config import snapshot_file
 from gateway.config.checking import check_text
+from gateway.config.difference import summary
 from gateway.config.document import Document
 from gateway.config.overrides import variable_of
 from gateway.config.schema import Many, Named, Table, leaves, table
@@ -34,6 +36,16 @@ plausible = st.sampled_from(
         "orders",
         "http://127.0.0.1:9000",
         "/orders/*",
+        "/orders/{id}/*",
+        "https://a/{rest}",
+        "https://app.example",
+        "10.0.0.0/8",
+        "GET",
+        "503",
+        "5 at once per route",
+        "quota 5 per day per client",
+        "hash:cookie:a",
+        "header:X-A",
         "30s",
         "1MiB",
         "10/s per client",
@@ -88,6 +100,9 @@ def judged(text, environ=ENVIRON):
     assert all(line.isprintable() for line in lines)
     assert (result.snapshot is None) == bool(result.errors)
     assert len(lines) == len(set(lines))
+    if result.snapshot is not None:
+        assert snapshot_file.decode(snapshot_file.encode(result.snapshot)) == result.snapshot
+        assert all(line.strip() for line in summary(init_text(), text) + summary(text, init_text()))
     return result
 
 
