@@ -48,6 +48,9 @@ _NO_ROUTE = "none"
 _FROM_WORKERS = frozenset(
     {
         "sentinel_rate_limited_total",
+        "sentinel_rate_limit_shadowed_total",
+        "sentinel_quotas_forgotten_total",
+        "sentinel_limiter_local_total",
         "sentinel_limiter_fallback_total",
         "sentinel_limiter_calls_total",
         "sentinel_upstream_connections_total",
