@@ -9,7 +9,7 @@ import pytest
 from gateway.domain.traffic import RequestRecord
 from gateway.domain.websocket import accept_of
 from tests.integration.edge.edge_world import wait_for
-from tests.integration.edge.websocket_world import BINARY, CLOSE, PING, PONG, TEXT, closing, frame, world
+from tests.integration.edge.websocket_world import BINARY, CLOSE, PING, PONG, TEXT, closing, flood, frame, world
 from tests.unit.edge.edge_values import ORDERS, route, snapshot
 
 
@@ -190,25 +190,12 @@ def test_a_client_that_leaves_within_the_handshake_is_recorded_and_the_upstream_
         assert record(gateway.rows).error == "client_gone"
 
 
-def flood(peer, message: bytes, *, at_most: int = 50_000_000) -> int:
-    """Send a message again and again until nothing is taken for half a second; how many bytes were."""
-    peer.wire.socket.settimeout(0.5)
-    taken = 0
-    try:
-        while taken < at_most:
-            taken += peer.wire.socket.send(message[taken % len(message) :])
-    except TimeoutError:
-        pass
-    peer.wire.socket.settimeout(5)
-    return taken
-
-
 def test_a_slow_client_holds_the_upstream_back_and_gets_every_byte(driver):
     with world(driver) as gateway:
         client, upstream = gateway.open()
         payload = os.urandom(60_000)
         message = frame(BINARY, payload, masked=False)
-        taken = flood(upstream, message)
+        taken = flood(upstream.wire, message)
         assert taken < 20_000_000
         for _ in range(taken // len(message)):
             assert client.receive() == (BINARY, payload)
@@ -219,7 +206,7 @@ def test_a_slow_client_holds_the_upstream_back_and_gets_every_byte(driver):
 def test_a_slow_upstream_holds_the_client_back(driver):
     with world(driver) as gateway:
         client, upstream = gateway.open()
-        taken = flood(client, frame(BINARY, b"x" * 60_000, masked=True))
+        taken = flood(client.wire, frame(BINARY, b"x" * 60_000, masked=True))
         assert taken < 20_000_000
         upstream.wire.close()
         client.wire.close()

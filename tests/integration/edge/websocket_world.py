@@ -45,6 +45,17 @@ def closing(code: int, reason: bytes = b"", *, masked: bool) -> bytes:
     return frame(CLOSE, code.to_bytes(2, "big") + reason, masked=masked)
 
 
+def flood(wire: Wire, message: bytes, *, at_most: int = 50_000_000) -> int:
+    """Send a message again and again until nothing is taken for half a second; how many bytes were."""
+    wire.socket.settimeout(0.5)
+    taken = 0
+    with contextlib.suppress(TimeoutError):
+        while taken < at_most:
+            taken += wire.socket.send(message[taken % len(message) :])
+    wire.socket.settimeout(5)
+    return taken
+
+
 class Peer:
     """One end of a WebSocket: sends what it is told, and takes frames apart."""
 
