@@ -3,8 +3,8 @@
 The head of an answer and chunked bodies go through llhttp (httptools). A body with a Content-Length that does not fit
 into the first read, and one that lasts until the connection closes, bypass it: the bytes go on as they were read.
 
-A head is remembered by its exact bytes once llhttp has read it, if it is of the plainest kind: a final answer with a
-Content-Length on a connection that stays. The same bytes then mean the same again, without parsing.
+An answer whose head came in one read and is of the plainest kind does not get there: :mod:`gateway.proxy.plain_answer`
+knows it by its lines.
 
 The parser's callbacks only note what happened. :attr:`AnswerReader.phase` is looked at when the parser has returned:
 a connection that were freed from within a callback would take the bytes left in the same read for the next client's
@@ -14,12 +14,13 @@ answer. No I/O happens here.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import httptools
 
 from gateway import logs
 from gateway.proxy.headers import BadAnswerError, answer_head
+from gateway.proxy.plain_answer import MAX_PLAIN_BYTES, PlainHead, plain_head
 
 if TYPE_CHECKING:
     from gateway.domain.forwarding import Headers, Sink
@@ -36,32 +37,7 @@ _HEAD_TOO_LARGE = "the head of the answer is larger than 64 KiB"
 _UNASKED_UPGRADE = "answered 101, but no upgrade was asked for"
 _FALSE_UPGRADE = "answered 101 to a WebSocket handshake without taking it"
 
-# Servers that answer the same thing send the same head for a second, until its Date changes.
-MAX_REMEMBERED_HEADS = 512
-MAX_REMEMBERED_HEAD_BYTES = 2048
-_FINAL_HEAD = (b"HTTP/1.1 2", b"HTTP/1.1 3", b"HTTP/1.1 4", b"HTTP/1.1 5")
-
 _log = logs.get("proxy")
-
-
-class PlainHead(NamedTuple):
-    """What a remembered head means."""
-
-    status: int
-    headers: Headers
-    length: int
-
-
-_plain_heads: dict[bytes, PlainHead] = {}
-
-
-def remember(head: bytes, meaning: PlainHead) -> None:
-    """Keep what ``head`` means, if it is one head and nothing else, byte for byte."""
-    if not head.startswith(_FINAL_HEAD) or head.count(b"\n") != head.count(b"\r\n"):
-        return  # an interim head before it, an empty line, or line ends that only a lenient parser takes
-    if len(_plain_heads) >= MAX_REMEMBERED_HEADS:
-        _plain_heads.clear()
-    _plain_heads[head] = meaning
 
 
 class Phase(IntEnum):
@@ -74,8 +50,15 @@ class Phase(IntEnum):
     BROKEN = 4
 
 
+# An attribute of an enum class costs as much as a call; these are looked at for every read.
+_HEAD, _BODY, _WHOLE = Phase.HEAD, Phase.BODY, Phase.WHOLE
+
+
 class AnswerReader:
     """The reading side of one connection.
+
+    Args:
+        plainly: read plain heads without the parser. That changes nothing but the time it takes.
 
     Attributes:
         phase: where the answer stands.
@@ -84,37 +67,63 @@ class AnswerReader:
         switched: whether the connection is a WebSocket now: its body is whatever comes, until the upstream closes.
     """
 
-    def __init__(self) -> None:
+    __slots__ = (
+        "_accept",
+        "_fields",
+        "_head_bytes",
+        "_head_only",
+        "_interim",
+        "_keep_alive",
+        "_parsed",
+        "_parser",
+        "_plainly",
+        "_remaining",
+        "_silent",
+        "_sink",
+        "_surplus",
+        "_until_close",
+        "phase",
+        "problem",
+        "switched",
+    )
+
+    def __init__(self, *, plainly: bool = True) -> None:
         self._parser: httptools.HttpResponseParser | None = None
         self._sink: Sink
         self._head_only = False
+        self._plainly = plainly
         self.phase = Phase.IDLE
+        self._head_bytes = 0
+        self._keep_alive = False
+        self._surplus = False  # bytes came after the end of the answer
         self._forget()
 
     def _forget(self) -> None:
+        """Begin anew with what only unusual answers touch."""
+        self._parsed = False
         self.problem = ""
         self._fields: Headers = []
-        self._head_bytes = 0
         self._interim = 0
         self._silent = 0
         self._remaining = -1  # bytes of body still to come; -1 while the parser or the closing decides
         self._until_close = False
-        self._keep_alive = False
-        self._surplus = False  # bytes came after the end of the answer
         self._accept = b""  # the Sec-WebSocket-Accept that a 101 must have; empty when no upgrade was asked for
         self.switched = False
-        self._plain: PlainHead | None = None  # what the head meant, if it may be remembered
 
     def expect(self, sink: Sink, *, head_only: bool) -> None:
         """Wait for the answer to a request that is being sent; ``head_only`` when its method is HEAD."""
-        self._forget()
+        if self._parsed:
+            self._forget()
         self._sink = sink
         self._head_only = head_only
-        self.phase = Phase.HEAD
+        self._head_bytes = 0
+        self._keep_alive = self._surplus = False
+        self.phase = _HEAD
 
     def expect_websocket(self, accept: bytes) -> None:
         """The answer may be a 101, if it shows ``accept``: the upstream then took the handshake as its own."""
         self._accept = accept
+        self._parsed = True
 
     def stop(self) -> None:
         """Nothing more goes to the sink, not even from a read that is under way."""
@@ -132,43 +141,41 @@ class AnswerReader:
 
     def feed(self, data: bytes) -> Phase:
         """Read some bytes; where the answer stands after them."""
-        if self.phase is Phase.HEAD:
-            head = b""
-            if not self._head_bytes and not self._head_only:
-                end = data.find(b"\r\n\r\n", 0, MAX_REMEMBERED_HEAD_BYTES) + 4
-                head = data[:end]
-                plain = _plain_heads.get(head)
+        if self.phase is _HEAD:
+            if not self._head_bytes and self._plainly and not self._head_only:
+                end = data.find(b"\r\n\r\n", 0, MAX_PLAIN_BYTES) + 4
+                plain = plain_head(data[:end])
                 if plain is not None and len(data) - end <= plain.length:
-                    return self._recall(plain, data, end)
+                    return self._plain_answer(plain, data, end)
+            self._parsed, self._remaining = True, -1
             self._head_bytes += len(data)
             self._parse(data)
-            if head and self._plain is not None:
-                remember(head, self._plain)
             # Also stops one endless field, which the parser would gather up without limit.
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._break_in(Phase.HEAD, _HEAD_TOO_LARGE)
+                self._break_in(_HEAD, _HEAD_TOO_LARGE)
         elif self._parser is not None:
             self._silent += len(data)
             self._parse(data)
             if self._silent > MAX_SILENT_BYTES:
-                self._break_in(Phase.BODY, "64 KiB of chunk extensions or trailers without any body")
+                self._break_in(_BODY, "64 KiB of chunk extensions or trailers without any body")
         else:
             self._pass_on(data)
         return self.phase
 
-    def _recall(self, plain: PlainHead, data: bytes, end: int) -> Phase:
-        """Read an answer whose head, up to ``end``, is remembered."""
-        self._head_bytes = len(data)
-        self._keep_alive = True
-        self._remaining = plain.length
-        self.phase = Phase.BODY if plain.length else Phase.WHOLE
-        if len(data) - end < plain.length:
+    def _plain_answer(self, plain: PlainHead, data: bytes, end: int) -> Phase:
+        """Read an answer whose head ends at ``end``; no more follows than its body."""
+        status, headers, length, self._keep_alive = plain
+        self._head_bytes = end
+        self._remaining = length
+        self.phase = _BODY if length else _WHOLE
+        if len(data) - end < length:
             self._parser = None  # the rest bypasses it
         try:
-            self._sink.head(plain.status, plain.headers.copy())
-            if len(data) > end and self.phase is Phase.BODY:  # the sink may have stopped us
+            self._sink.head(status, headers.copy())
+            if len(data) > end and self.phase is _BODY:  # the sink may have stopped us
                 self._pass_on(data[end:])
         except Exception:  # noqa: BLE001 - where the parser would have caught it as well
+            self._parsed = True
             self._confess()
         return self.phase
 
@@ -223,8 +230,6 @@ class AnswerReader:
             if status not in _BODILESS and not head.chunked:
                 self._remaining = head.length
                 self._until_close = head.length < 0
-                if head.length >= 0 and self._keep_alive and not self._interim:
-                    self._plain = PlainHead(status, head.headers.copy(), head.length)
         self._sink.head(status, head.headers)
 
     def on_body(self, chunk: bytes) -> None:
@@ -261,10 +266,13 @@ class AnswerReader:
                 self._surplus = True
             else:
                 self._break(f"broke the protocol: {error}")
-        if self.phase is Phase.BODY and (self._head_only or self._remaining > 0 or self._until_close):
-            self._parser = None  # HEAD: it waits for a body that will not come; else the bytes bypass it from here
-            if self._head_only:
+        if self._head_only and self.phase is not Phase.HEAD:
+            # It waits for a body that will not come, or took "proxy-connection: close" for the end of the connection.
+            self._parser = None
+            if self.phase is Phase.BODY:
                 self.phase = Phase.WHOLE
+        elif self.phase is Phase.BODY and (self._remaining > 0 or self._until_close):
+            self._parser = None  # the bytes bypass it from here
 
     def _confess(self, error: BaseException | None = None) -> None:
         """Our own mistake or the sink's, not the upstream's: say so, or it would be taken for a bad answer."""
@@ -312,8 +320,8 @@ class AnswerReader:
             data, self._surplus = data[: self._remaining], True
         self._remaining -= len(data)
         self._sink.body(data)
-        if self._remaining == 0 and self.phase is Phase.BODY:  # the sink may have stopped us
-            self.phase = Phase.WHOLE
+        if self._remaining == 0 and self.phase is _BODY:  # the sink may have stopped us
+            self.phase = _WHOLE
 
     def _break_in(self, phase: Phase, problem: str) -> None:
         if self.phase is phase:

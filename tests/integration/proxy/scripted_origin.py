@@ -174,6 +174,7 @@ class Proxy:
 
     def __init__(self, upstream: Upstream, dialer: Dialer | None = None) -> None:
         self.upstream = upstream
+        self.route = Route(name="all", path="/*", upstream=upstream.name)
         self.counters = WorkerCounters()
         self.forwarder = UpstreamForwarder(self.counters, dialer)
         self.forwarder.apply((upstream,), (), 0)
@@ -186,7 +187,7 @@ class Proxy:
             query=b"",
             headers=[(b"accept", b"*/*")],
             content_length=length,
-            route=Route(name="all", path="/*", upstream=self.upstream.name),
+            route=self.route,
             upstream=self.upstream,
             host=b"api.example",
             client=b"192.0.2.7",
@@ -202,10 +203,13 @@ class Proxy:
         return await sink.wait()
 
     def counted(self, outcome: str) -> float:
+        return self.count_of("sentinel_upstream_connections_total", self.upstream.name, outcome)
+
+    def count_of(self, *name_and_labels: str) -> float:
         self.forwarder._hand_over()
         counts = self.counters.take()
         self.counters._amounts = dict(counts)
-        return counts.get(f"sentinel_upstream_connections_total|{self.upstream.name}|{outcome}", 0)
+        return counts.get("|".join(name_and_labels), 0)
 
 
 @asynccontextmanager
