@@ -56,9 +56,11 @@ async def two_origins(**given):
             await peer.request()
             await peer.send(ok(peer.writer.get_extra_info("sockname")[0].encode(), **given))
 
-    async with Origin(script).listening() as one:
-        async with Origin(script).listening(host="127.0.0.2", port=one.target.port) as two:
-            yield one, two
+    async with (
+        Origin(script).listening() as one,
+        Origin(script).listening(host="127.0.0.2", port=one.target.port) as two,
+    ):
+        yield one, two
 
 
 CLOSING = {"extra": b"connection: close\r\n"}
@@ -66,7 +68,7 @@ CLOSING = {"extra": b"connection: close\r\n"}
 
 async def until(condition) -> None:
     async with asyncio.timeout(5):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what it waits for tells nobody
             await asyncio.sleep(0.01)
 
 
