@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gateway.config import checking
 from gateway.settings import Settings
+from tests.certificates import Authority
 from tests.unit.docs.pages import blocks, name_of, pages
 
 SECRETS = {
@@ -28,7 +31,20 @@ def test_there_are_examples() -> None:
     assert len(EXAMPLES) > 6
 
 
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What stands in /etc/sentinel/tls on the pages."""
+    folder = tmp_path_factory.mktemp("tls")
+    authority = Authority(folder, "clients")
+    certificate, key = authority.files("server")
+    Path(certificate).rename(folder / "fullchain.pem")
+    Path(key).rename(folder / "key.pem")
+    authority.file.rename(folder / "clients-ca.pem")
+    return folder
+
+
 @pytest.mark.parametrize("text", EXAMPLES)
-def test_an_example_is_accepted(text: str) -> None:
+def test_an_example_is_accepted(text: str, certificates: Path) -> None:
+    text = text.replace("/etc/sentinel/tls", str(certificates))
     result = checking.check_text(text, "sentinel.toml", Settings.from_environ(SECRETS))
     assert [str(finding) for finding in result.errors] == []
