@@ -8,21 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
-from gateway.domain.traffic import ErrorKind
 from gateway.proxy.connection import UpstreamConnection
 from gateway.proxy.dial import DIAL_ERRORS, Dialer, reason_of
-from gateway.proxy.raw_connection import NoConnectionError, RawConnection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gateway.domain.upstreams import Target, Timeouts, Upstream
     from gateway.metrics import WorkerCounters
     from gateway.proxy.deadlines import Sweep
-
-P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 # Shorter than the 5 s after which uvicorn and Node close an idle connection: who closes first decides who races.
 IDLE_S = 4.0
@@ -66,8 +60,6 @@ class TargetPool:
         self._open: set[UpstreamConnection] = set()
         self._dials: dict[Caller, asyncio.Task[None]] = {}
         self._waiting: OrderedDict[Caller, None] = OrderedDict()
-        self._raw: set[RawConnection[Any]] = set()
-        self._raw_dials = 0
         self._retired = False
         self._closed = False
         self._counts = dict.fromkeys((_OPENED, _REUSED, _FAILED, _STALE, _TURNED_AWAY), 0)
@@ -85,7 +77,7 @@ class TargetPool:
     @property
     def size(self) -> int:
         """Connections open or being opened."""
-        return len(self._open) + len(self._dials) + len(self._raw) + self._raw_dials
+        return len(self._open) + len(self._dials)
 
     @property
     def waiting(self) -> int:
@@ -116,40 +108,6 @@ class TargetPool:
         else:
             self._counts[_TURNED_AWAY] += 1
             caller.turned_away(FULL)
-
-    async def dial_raw(self, make: Callable[[], P], connect_by: float) -> RawConnection[P]:
-        """A new connection that is the caller's to speak on: an upgrade, a tunnel.
-
-        It goes the same way as every other (addresses, TLS, Unix socket), is counted, and takes one of
-        ``max_connections`` until it is released; it does not wait in the queue, since what holds the others may last.
-
-        Args:
-            make: makes the protocol; it hears ``connection_made`` before this returns.
-            connect_by: monotonic seconds.
-
-        Raises:
-            NoConnectionError: the target cannot be reached in time, or every connection is busy.
-        """
-        self._make_room()
-        self._raw_dials += 1
-        try:
-            async with asyncio.timeout_at(connect_by):
-                transport, protocol, _ = await self._way.open(make)
-        except DIAL_ERRORS as error:
-            self._counts[_FAILED] += 1
-            reason, timed_out = _reason(error)
-            raise NoConnectionError(ErrorKind.UPSTREAM_UNAVAILABLE, 502, reason, timed_out=timed_out) from error
-        else:
-            if self._closed:
-                transport.abort()
-                raise NoConnectionError(ErrorKind.OVERLOADED, 503, STOPPING)
-            self._counts[_OPENED] += 1
-            raw = RawConnection(transport, protocol, self._raw_lost)
-            self._raw.add(raw)
-            return raw
-        finally:
-            self._raw_dials -= 1
-            self._serve()  # the slot is free again, or taken by the connection that was made
 
     def leave(self, caller: Caller) -> None:
         """The caller no longer wants a connection; harmless when it has none coming."""
@@ -205,8 +163,6 @@ class TargetPool:
             caller.turned_away(STOPPING)
         for connection in tuple(self._open):
             connection.shut(STOPPING)
-        for raw in tuple(self._raw):
-            raw.transport.abort()
         self._way.close()
         return list(dials.values())
 
@@ -239,11 +195,11 @@ class TargetPool:
             async with asyncio.timeout_at(caller.connect_by):
                 _, connection, address = await self._way.open(lambda: UpstreamConnection(self, loop))
         except DIAL_ERRORS as error:
+            # TimeoutError is an OSError: the kernel's ETIMEDOUT and our own clock mean the same to the caller.
             del self._dials[caller]
             self._counts[_FAILED] += 1
-            reason, timed_out = _reason(error)
-            if timed_out:
-                reason = f"no connection within {caller.timeouts.connect_s:g} s"
+            timed_out = isinstance(error, TimeoutError)
+            reason = f"no connection within {caller.timeouts.connect_s:g} s" if timed_out else reason_of(error)
             self._serve()
             caller.unreachable(reason, timed_out=timed_out)
         else:
@@ -263,24 +219,3 @@ class TargetPool:
         for connection in tuple(self._idle):
             if connection.retiring:
                 connection.drop()
-
-    def _make_room(self) -> None:
-        if self._closed:
-            raise NoConnectionError(ErrorKind.OVERLOADED, 503, STOPPING)
-        if self.size >= self.max_connections and self._idle:
-            self._idle[0].drop()
-        if self.size >= self.max_connections:
-            self._counts[_TURNED_AWAY] += 1
-            raise NoConnectionError(ErrorKind.OVERLOADED, 503, "every connection is busy")
-
-    def _raw_lost(self, raw: RawConnection[Any]) -> None:
-        self._raw.discard(raw)
-        self._serve()
-
-
-def _reason(error: Exception) -> tuple[str, bool]:
-    """Why there is no connection, and whether it was for lack of time."""
-    # TimeoutError is an OSError: the kernel's ETIMEDOUT and our own clock mean the same to the caller.
-    if isinstance(error, TimeoutError):
-        return "no connection within the connect timeout", True
-    return reason_of(error), False
