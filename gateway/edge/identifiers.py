@@ -20,6 +20,8 @@ _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 _TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _ZERO_TRACE = b"0" * 32
 _ZERO_SPAN = b"0" * 16
+_NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16  # as drawn, which the specification forbids
+_FIRST_TRACE, _FIRST_SPAN = "0" * 31 + "1", "0" * 15 + "1"
 
 
 class Identifiers:
@@ -44,11 +46,12 @@ class Identifiers:
         else:
             self._count += 1
             exchange.request_id = f"{self._life}{self._count:08x}"
-        exchange.span_id = f"{self._bits(64) or 1:016x}"
+        drawn = f"{self._bits(192):048x}"  # in one go: a span and, unless one is continued, a trace
+        exchange.span_id = drawn[:16] if drawn[:16] != _NO_SPAN else _FIRST_SPAN
         parent = facts.get(b"traceparent")
         if parent is not None and self._continue_trace(exchange, parent):
             return
-        exchange.trace_id = f"{self._bits(128) or 1:032x}"
+        exchange.trace_id = drawn[16:] if drawn[16:] != _NO_TRACE else _FIRST_TRACE
 
     @staticmethod
     def _continue_trace(exchange: Exchange, traceparent: bytes) -> bool:
