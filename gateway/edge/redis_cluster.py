@@ -198,7 +198,7 @@ class RedisCluster:
             if not link.ready:
                 continue
             table = await _asked(link)
-            if table is not None and (owners := _owners(table, link.name)):
+            if table is not None and (owners := slot_owners(table, link.name)):
                 await self._adopt(owners)
                 return True
         return False
@@ -322,7 +322,7 @@ async def _asked(link: RedisLink) -> list[Any] | None:
     return None
 
 
-def _owners(table: list[Any], own: str) -> list[Address | None]:
+def slot_owners(table: list[Any], own: str) -> list[Address | None]:
     """For each slot the address of its primary, from the reply to CLUSTER SLOTS; empty when that makes no sense."""
     owners: list[Address | None] = [None] * SLOTS
     try:

@@ -20,7 +20,8 @@ from gateway.config import compile as compiling
 from gateway.config.notation import UNIX
 from gateway.control.analysis import language_model
 from gateway.edge.rate_limit import script
-from gateway.edge.redis_link import RedisLink
+from gateway.edge.redis_cluster import connection, slot_owners
+from gateway.edge.redis_link import cluster_seeds
 from gateway.errors import ConfigError, SentinelError
 from gateway.notify import channels
 from gateway.notify.http_post import Poster
@@ -171,7 +172,9 @@ async def redis(document: Document) -> list[Finding]:
     if not url:
         return [Finding.good("redis", "none: limits are counted in each worker")]
     try:
-        RedisLink(url, script())  # the workers' own reading of the URL
+        connection(url, script())  # the workers' own reading of the URL
+        if "+cluster://" in url:
+            return await asyncio.to_thread(_ask_cluster, url, document.redis.budget_s)
         return await asyncio.to_thread(_ask_redis, url, document.redis.budget_s)
     except ConfigError as error:
         return [Finding.bad("redis", str(error), error.remedy)]
@@ -203,6 +206,24 @@ def _ask_redis(url: str, budget_s: float) -> list[Finding]:
         text = f"its clock and ours differ by {skew_s:.0f} s"
         findings.append(Finding.bad("clock", f"Redis: {text}", "switch time synchronisation on, on both machines"))
     return findings
+
+
+def _ask_cluster(url: str, budget_s: float) -> list[Finding]:
+    """Every server that holds slots, found through the first that answers."""
+    seeds, link_url = cluster_seeds(url)
+    refused: Exception = OSError("no server is named")
+    for seed in seeds:
+        try:
+            with redis_library.Redis.from_url(
+                link_url(seed), socket_connect_timeout=CONNECT_S, socket_timeout=CONNECT_S
+            ) as client:
+                slots = client.execute_command("CLUSTER", "SLOTS")
+        except (redis_library.ConnectionError, redis_library.TimeoutError, OSError) as error:
+            refused = error
+            continue
+        servers = sorted({address for address in slot_owners(slots, f"{seed[0]}:{seed[1]}") if address is not None})
+        return [finding for server in servers for finding in _ask_redis(link_url(server), budget_s)]
+    raise refused
 
 
 def _redis_remedy(error: Exception) -> str:

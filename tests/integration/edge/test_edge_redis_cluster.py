@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 import redis
 
+from gateway.cli.checkups.around import _ask_cluster
 from gateway.domain.limits import Limit, LimitMode, Quota, Scope
 from gateway.edge.limit_groups import SLOTS, Group
 from gateway.edge.limits import LimitSet
@@ -287,3 +288,9 @@ def test_the_url_says_whether_it_is_a_cluster():
 def test_a_cluster_url_that_is_wrong_or_would_do_nothing_is_refused(url):
     with pytest.raises(ConfigError):
         connection(url, b"")
+
+
+def test_the_doctor_looks_at_every_server_of_a_cluster(cluster):
+    findings = _ask_cluster(cluster.url, 5.0)
+    assert len(findings) == SERVERS
+    assert all("takes the script" in finding.text for finding in findings), findings
