@@ -75,7 +75,8 @@ def edge_policy(document: Document) -> EdgePolicy:
     """Limits of size and trust for every request."""
     server = document.server
     return EdgePolicy(
-        driver=document.server.driver,
+        driver=server.driver,
+        drain_s=server.drain_s,
         max_header_bytes=server.max_header_bytes,
         max_body_bytes=server.max_body_bytes,
         trusted_proxies=server.trusted_proxies,

@@ -22,6 +22,7 @@ _AT_START = (
     ("server", "workers"),
     ("server", "driver"),
     ("server", "run_dir"),
+    ("server", "drain_s"),
     ("admin", "bind"),
     ("admin", "url"),
     ("admin", "metrics"),
@@ -44,10 +45,15 @@ def summary(before: str, after: str) -> list[str]:
     return list(_sections(tomllib.loads(before), tomllib.loads(after)))
 
 
+def key_of(attribute: str) -> str:
+    """The key in the file; attributes carry units."""
+    return attribute.removesuffix("_bytes").removesuffix("_s")
+
+
 def needs_restart(before: Document, after: Document) -> list[str]:
     """Keys that changed but are only read at the start of the processes, such as ``server.port``."""
     return [
-        f"{section}.{attribute.removesuffix('_bytes')}"
+        f"{section}.{key_of(attribute)}"
         for section, attribute in _AT_START
         if getattr(getattr(before, section), attribute) != getattr(getattr(after, section), attribute)
     ]

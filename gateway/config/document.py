@@ -43,6 +43,7 @@ class Server(msgspec.Struct, frozen=True):
     max_header_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1_048_576)] = 16384
     max_body_bytes: Size = key("max_body", 100 * 1024 * 1024)
     run_dir: str = "run"
+    drain_s: Duration = key("drain", 10.0)
     allow: tuple[Network, ...] = ()
     deny: tuple[Network, ...] = ()
     security_headers: Annotated[dict[str, str] | bool, Switch()] = False

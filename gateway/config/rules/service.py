@@ -23,6 +23,7 @@ _STORE = re.compile(r"(sqlite:///(?!:memory:).+|postgresql://.+)")
 _REDIS_OPTIONS = frozenset({"db", "ssl_ca_certs"})  # of the URL's query: what a worker's connection understands
 _REDIS_SCHEMES = frozenset({"redis", "rediss", "unix", "redis+cluster", "rediss+cluster"})
 _SLOWEST_BUDGET_S = 1.0
+_SHORTEST_DRAIN_S, _LONGEST_DRAIN_S = 1.0, 3600.0
 
 
 def judge(context: Context) -> None:
@@ -54,6 +55,8 @@ def _server(context: Context) -> None:
         )
     elif not server.host:
         report.at_value(("server", "host"), "server.host is empty", 'for all addresses write "0.0.0.0" or "::"')
+    if not _SHORTEST_DRAIN_S <= server.drain_s <= _LONGEST_DRAIN_S:
+        report.at_value(("server", "drain"), "server.drain is not between 1s and 1h", 'write "10s"')
     socket = context.folder / server.run_dir / SOCKET_NAME
     length = len(bytes(socket))
     if not server.run_dir:

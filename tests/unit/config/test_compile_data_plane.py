@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from gateway.config import snapshot_file
@@ -273,3 +274,112 @@ redirect = "/a"
 """
     snapshot = compiled(text)
     assert snapshot_file.decode(snapshot_file.encode(snapshot)) == snapshot
+
+
+EVERYTHING = """
+[server]
+driver = "asgi"
+drain = "5s"
+trusted_proxies = ["10.0.0.0/8"]
+max_header_bytes = 8192
+max_body = "1MiB"
+allow = ["10.0.0.0/8"]
+deny = ["10.1.0.0/16"]
+security_headers = true
+compress_min = "2KiB"
+[admin]
+bind = "shared"
+metrics = "token"
+[redis]
+url = "redis://127.0.0.1:6379/0"
+budget = "10ms"
+[log]
+spool_max = "1MiB"
+server_timing = true
+[[upstreams]]
+name = "a"
+targets = [{ url = "https://a.internal", weight = 2 }]
+timeout = { connect = "2s", header = "2s", idle = "2s" }
+health = { path = "/h", interval = "1s", healthy = 1, unhealthy = 1 }
+depends_on = ["b"]
+max_connections = 1
+queue = 1
+balance = "hash:client"
+breaker = { errors = 0.1, requests = 1, open = "1s", window = "1s" }
+outlier = { consecutive = 1, eject = "1s", max_ejected = 1 }
+panic = 0.1
+slow_start = "1s"
+resolve = "1s"
+tls = { server_name = "x", verify = false }
+[[upstreams]]
+name = "b"
+targets = ["http://b:1"]
+[[routes]]
+name = "one"
+match = { path = "/one/*", host = "x.example", methods = ["GET"], headers = { A = "1" }, query = { q = "1" } }
+split = { a = 2, b = 1 }
+sticky = "client"
+canary = [{ header = "X", upstream = "b" }]
+rewrite = "/{rest}"
+mirror = { upstream = "b2", share = 0.5 }
+retry = { attempts = 2, on = ["503"], budget = 0.1 }
+auth = "any"
+scopes = ["s"]
+roles = ["r"]
+allow = ["10.2.0.0/16"]
+deny = ["10.2.1.0/24"]
+limit = [
+  { limit = "1/min burst 2 per client", mode = "shadow" },
+  { limit = "quota 1 per day per client", mode = "shadow" },
+  { limit = "1 at once per client", mode = "shadow" },
+]
+limit_unavailable = "open"
+request_headers = { remove = ["A"], set = { B = "1" }, add = { C = "1" } }
+response_headers = { remove = ["A"] }
+max_body = "1KiB"
+compress = true
+[routes.cors]
+origins = ["https://x.example"]
+methods = ["GET"]
+headers = ["a"]
+expose = ["b"]
+credentials = true
+max_age = "1s"
+[[upstreams]]
+name = "b2"
+targets = ["http://b:2"]
+[[routes]]
+name = "two"
+match = { path = "/two/*" }
+upstream = "b"
+strip_prefix = "/two"
+[[routes]]
+name = "three"
+match = { path = "/three" }
+redirect = { to = "/four", status = 301 }
+"""
+# Only with files that a check would read: tests/unit/config/test_certificates_named_in_the_file.py.
+WITH_FILES = {"EdgePolicy.tls", "UpstreamTls.ca_file", "UpstreamTls.certificate_file", "UpstreamTls.key_file"}
+
+
+def structs(value):
+    """Every Struct inside a value, itself included."""
+    if isinstance(value, msgspec.Struct):
+        yield value
+        for name in value.__struct_fields__:
+            yield from structs(getattr(value, name))
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from structs(item)
+
+
+def test_no_word_of_routes_upstreams_and_policy_is_out_of_reach_of_the_file():
+    snapshot = compiled(EVERYTHING, ENVIRON | {"SENTINEL_METRICS_TOKEN": "t"})
+    reached, known = set(), set()
+    for value in structs((snapshot.routes, snapshot.upstreams, snapshot.policy)):
+        for field in msgspec.structs.fields(value):
+            word = f"{type(value).__name__}.{field.name}"
+            known.add(word)
+            if field.required or getattr(value, field.name) != field.default:
+                reached.add(word)
+    assert known - reached == WITH_FILES

@@ -110,7 +110,7 @@ def test_the_example_environment_holds_no_secret():
 
 
 def test_the_keys_marked_for_a_restart_are_those_the_program_warns_about():
-    from gateway.config.difference import _AT_START
+    from gateway.config.difference import _AT_START, key_of
 
     marked = {path for path, _, _, text in ROW.findall(REFERENCE) if text.startswith("↻")}
-    assert marked == {f"{section}.{attribute.removesuffix('_bytes')}" for section, attribute in _AT_START}
+    assert marked == {f"{section}.{key_of(attribute)}" for section, attribute in _AT_START}
