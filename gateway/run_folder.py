@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import re
 import secrets
 import socket
@@ -53,6 +54,15 @@ class RunFolder:
         """Make it, private."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.chmod(0o700)
+
+    def held(self) -> bool:
+        """Whether a supervisor or control holds the folder; the lock file alone may be left of one that was killed."""
+        with contextlib.suppress(OSError), self.lock.open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return True
+        return False
 
     def write(self, path: Path, content: bytes) -> None:
         """Replace a file of this folder as a whole, so that nobody reads half of it."""

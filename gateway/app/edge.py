@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.collect.spool import SpoolWriter
 from gateway.config.snapshot_file import SnapshotWatcher
@@ -42,6 +42,63 @@ if TYPE_CHECKING:
 REDIS_FIRST_S = 1.0  # connections wait in the backlog meanwhile
 
 
+class Worker(NamedTuple):
+    """What carries requests, whoever drives it."""
+
+    steps: Steps
+    forwarder: UpstreamForwarder
+    counters: WorkerCounters
+
+
+async def worker(
+    stack: AsyncExitStack,
+    folder: RunFolder,
+    settings: Settings,
+    snapshot: Snapshot,
+    *,
+    number: int,
+    live_workers: Callable[[], int],
+    besides: tuple[Upstream, ...] = (),
+) -> Worker:
+    """Assemble the steps, the proxy and the spool; the stack ends them in reverse.
+
+    ``besides`` are upstreams that no configuration names. ``live_workers`` tells how many share this node's limits.
+    """
+    counters = WorkerCounters()
+    spool = SpoolWriter(
+        folder.spool,
+        node=folder.node(),
+        worker=number,
+        counters=counters,
+        max_bytes=snapshot.policy.spool_max_bytes,
+    )
+    await spool.start()
+    stack.push_async_callback(spool.close)
+
+    forwarder = UpstreamForwarder(counters)
+    forwarder.apply((*snapshot.upstreams, *besides), snapshot.directives, time.time())
+    stack.push_async_callback(forwarder.close)
+
+    link = _redis_link(settings) if snapshot.policy.redis else None
+    quotas = Quotas(folder.quotas, counters)
+    limiter = RateLimiter(counters, link=link, live_workers=live_workers, number=number, quotas=quotas)
+    stack.push_async_callback(limiter.close)
+    if link is not None:
+        link.start()
+        await _connected(link)
+
+    steps = Steps(
+        snapshot=snapshot,
+        make_router=Router,
+        secret=lambda name: settings.secret(name) or "",
+        limiter=limiter,
+        records=spool,
+        counters=counters,
+    )
+    in_background(stack, report_unknown_keys(steps, counters))
+    return Worker(steps, forwarder, counters)
+
+
 async def edge(
     folder: RunFolder,
     settings: Settings,
@@ -53,7 +110,6 @@ async def edge(
     """Worker ``number``: steps, upstreams, records; until SIGTERM. ``on_ready`` is called once it can serve."""
     async with AsyncExitStack() as stack:
         stopping = told_to_stop()
-        counters = WorkerCounters()
 
         def apply(changed: Snapshot) -> None:
             forwarder.apply((*changed.upstreams, admin), changed.directives, time.time())
@@ -63,49 +119,14 @@ async def edge(
         admin = _control_upstream(folder)
         watcher = SnapshotWatcher(folder.snapshot, on_change=apply)
         snapshot = watcher.first()
-
-        spool = SpoolWriter(
-            folder.spool,
-            node=folder.node(),
-            worker=number,
-            counters=counters,
-            max_bytes=snapshot.policy.spool_max_bytes,
-        )
-        await spool.start()
-        stack.push_async_callback(spool.close)
-
-        forwarder = UpstreamForwarder(counters)
-        forwarder.apply((*snapshot.upstreams, admin), snapshot.directives, time.time())
-        stack.push_async_callback(forwarder.close)
-
         live_workers = LiveWorkers(folder.workers)
-        link = _redis_link(settings) if snapshot.policy.redis else None
-        quotas = Quotas(folder.quotas, counters)
-        limiter = RateLimiter(counters, link=link, live_workers=live_workers, number=number, quotas=quotas)
-        stack.push_async_callback(limiter.close)
-        if link is not None:
-            link.start()
-            await _connected(link)
-
-        steps = Steps(
-            snapshot=snapshot,
-            make_router=Router,
-            secret=lambda name: settings.secret(name) or "",
-            limiter=limiter,
-            records=spool,
-            counters=counters,
+        steps, forwarder, counters = await worker(
+            stack, folder, settings, snapshot, number=number, live_workers=live_workers, besides=(admin,)
         )
         app = EdgeApp(steps, forwarder, admin=admin)
         certificates = Certificates(snapshot.policy.tls)
 
-        in_background(
-            stack,
-            watcher.run(),
-            certificates.follow(),
-            live_workers.follow(),
-            watch_parent(stopping),
-            report_unknown_keys(steps, counters),
-        )
+        in_background(stack, watcher.run(), certificates.follow(), live_workers.follow(), watch_parent(stopping))
         collector.settle()
         on_ready()
         in_lane = snapshot.policy.driver == "lane"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import signal
 import time
@@ -32,7 +30,7 @@ def restart(*, config: ConfigOption = "sentinel.toml", as_json: JsonOption = Fal
     text, _ = checking.read_file(Path(config))  # no file: `serve --upstream` runs with the defaults
     folder = RunFolder(Path(reading.read(text, config, settings.overrides).document.server.run_dir))
     before = _state(folder)
-    if before is None or not _held(folder):
+    if before is None or not folder.held():
         terminal.fail(
             f"no gateway runs in {folder.path}",
             "start it with `sentinel serve`, or name the right file with --config",
@@ -86,13 +84,3 @@ def _state(folder: RunFolder) -> NodeState | None:
         return msgspec.json.decode(folder.state.read_bytes(), type=NodeState)
     except (OSError, msgspec.DecodeError):
         return None
-
-
-def _held(folder: RunFolder) -> bool:
-    """Whether a supervisor holds the folder: the file alone may be left of one that was killed."""
-    with contextlib.suppress(OSError), folder.lock.open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False

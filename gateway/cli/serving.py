@@ -13,11 +13,11 @@ import typer
 from gateway import __version__, logs
 from gateway.cli import terminal
 from gateway.cli.terminal import ConfigOption
-from gateway.config import checking, snapshot_file, starter
+from gateway.config import checking, starter
 from gateway.config import compile as compiling
 from gateway.config.checking import Configuration
-from gateway.config.publisher import Publisher
-from gateway.errors import ConfigError, CorruptSnapshotError, SentinelError
+from gateway.config.publisher import first_snapshot
+from gateway.errors import ConfigError, SentinelError
 from gateway.run_folder import RunFolder
 from gateway.settings import Settings
 from gateway.supervisor.sockets import listen, lock
@@ -42,9 +42,10 @@ def serve(
         configuration, _ = load(config, environ, upstream=upstream)
         server, admin = configuration.document.server, configuration.document.admin
         folder = RunFolder(Path(server.run_dir))
+        _refuse_an_app(configuration)
         lock_fd = lock(folder)
         path = quick_start_file(folder, configuration.text) if upstream else config
-        first_snapshot(folder, configuration)
+        first_snapshot(folder.snapshot, configuration, clock=time.time)
         shared = admin.bind == "shared"
         admin_host, _, admin_port = admin.bind.rpartition(":")
         plan = ServePlan(
@@ -78,7 +79,7 @@ def control(*, config: ConfigOption = "sentinel.toml") -> None:
             terminal.fail(
                 'control alone has no data port to share: [admin] bind = "shared"', 'set it to "127.0.0.1:8001"'
             )
-        first_snapshot(folder, configuration)
+        first_snapshot(folder.snapshot, configuration, clock=time.time)
         from gateway.entry import run_control
 
         host, _, port = configuration.document.admin.bind.rpartition(":")
@@ -106,34 +107,20 @@ def refuse(error: ConfigError) -> NoReturn:
     terminal.fail(str(error), error.remedy)
 
 
+def _refuse_an_app(configuration: Configuration) -> None:
+    names = [upstream.name for upstream in configuration.compiled.upstreams if upstream.is_app]
+    if names:
+        raise ConfigError(
+            f'upstream "{names[0]}" is an application that embeds the gateway, and `sentinel serve` embeds none',
+            remedy="give it the address of a service, or run the application and `sentinel control` beside it",
+        )
+
+
 def quick_start_file(folder: RunFolder, text: str) -> str:
     """Control reads its configuration from a file, so ``--upstream`` leaves one in the run folder."""
     path = folder.path / QUICK_START
     path.write_text(text)
     return str(path)
-
-
-def first_snapshot(folder: RunFolder, configuration: Configuration) -> None:
-    """What workers begin with: this configuration, with the keys and directives of the snapshot before it.
-
-    Control replaces it as soon as it has asked the store; until then nothing that was revoked works again.
-    """
-    try:
-        before = snapshot_file.read(folder.snapshot)
-    except (FileNotFoundError, CorruptSnapshotError):
-        Publisher(folder.snapshot, configuration, clock=time.time)
-        return
-    Publisher(
-        folder.snapshot,
-        configuration,
-        clock=time.time,
-        revision=before.revision,
-        keys=before.keys,
-        revoked=before.revoked,
-        directives=before.directives,
-        fence=before.fence,
-        key_sets=before.key_sets,
-    )
 
 
 def child_environ(environ: dict[str, str], configuration: Configuration) -> dict[str, str]:

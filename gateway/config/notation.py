@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from gateway.domain.upstreams import APP
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -58,9 +60,11 @@ class Address(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """Such as ``10.0.0.5:9000``, ``[::1]:9000`` or ``unix:/run/orders.sock``."""
+        """Such as ``10.0.0.5:9000``, ``[::1]:9000`` or ``unix:/run/orders.sock``, or ``app``."""
         if self.unix:
             return self.host
+        if self.host == APP:
+            return "app"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
@@ -152,8 +156,10 @@ def _port(text: str, offset: int) -> int:
 def target(text: str) -> Address:
     """The address of an upstream's target: ``http://host:port``, ``https://host:port`` or ``unix:/path``.
 
-    Ports left out are 80 and 443.
+    Ports left out are 80 and 443. ``app:`` is the application that embeds the gateway.
     """
+    if text == APP:
+        return Address(host=APP, port=0)
     if text.startswith(UNIX):
         return _socket(text)
     form = 'write it as "http://host:port"'

@@ -8,7 +8,7 @@ import msgspec
 
 from gateway import logs
 from gateway.config import snapshot_file
-from gateway.errors import ConflictError, InvalidInputError
+from gateway.errors import ConflictError, CorruptSnapshotError, InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -185,3 +185,26 @@ def _in_use(key_sets: Mapping[str, str], compiled: Snapshot) -> dict[str, str]:
     """Of the key sets, those that some issuer still names."""
     urls = {policy.jwks_url for policy in compiled.jwt}
     return {url: text for url, text in key_sets.items() if url in urls}
+
+
+def first_snapshot(path: Path, configuration: Configuration, *, clock: Callable[[], float]) -> None:
+    """What workers begin with: this configuration, with the keys and directives of the snapshot before it.
+
+    Control replaces it as soon as it has asked the store; until then nothing that was revoked works again.
+    """
+    try:
+        before = snapshot_file.read(path)
+    except (FileNotFoundError, CorruptSnapshotError):
+        Publisher(path, configuration, clock=clock)
+        return
+    Publisher(
+        path,
+        configuration,
+        clock=clock,
+        revision=before.revision,
+        keys=before.keys,
+        revoked=before.revoked,
+        directives=before.directives,
+        fence=before.fence,
+        key_sets=before.key_sets,
+    )

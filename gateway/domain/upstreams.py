@@ -7,6 +7,9 @@ from enum import StrEnum
 import msgspec
 
 
+APP = "app:"  # the host of the one target of an upstream that is the application around which the gateway stands
+
+
 class Timeouts(msgspec.Struct, frozen=True):
     """Seconds: to connect, to the first byte of the answer's head, and between any two reads."""
 
@@ -104,3 +107,8 @@ class Upstream(msgspec.Struct, frozen=True):
     slow_start_s: float = 0.0
     resolve_s: float = 30.0  # how often the names of targets are looked up again
     tls: UpstreamTls = UpstreamTls()
+
+    @property
+    def is_app(self) -> bool:
+        """Whether it is the application that embeds the gateway, instead of a service to connect to."""
+        return bool(self.targets) and self.targets[0].host == APP

@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from gateway.edge.asgi_forward import Receive, Send
     from gateway.edge.exchange import Encoder, Exchange, Refusal
 
+APP_TARGET = "app"  # what records call it that answered
 _ALIASES = bytes.maketrans(b"_.", b"--")  # what many frameworks fold into "-" when they name a header
+
+
+def for_app(exchange: Exchange) -> bool:
+    """Whether the request is the embedding application's to answer; notes it as the target."""
+    upstream = exchange.runtime.upstreams.get(exchange.upstream)
+    if exchange.route is None or (exchange.upstream and (upstream is None or not upstream.is_app)):
+        return False
+    exchange.target = APP_TARGET
+    return True
 
 
 class BodyTooLargeError(Exception):

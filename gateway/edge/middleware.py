@@ -1,7 +1,7 @@
 """Driver 1: the steps of a request as pure ASGI, under any ASGI server; uvicorn is what it is measured on.
 
 :class:`EdgeApp` forwards to upstreams. :class:`SentinelMiddleware` guards an application of somebody's own: routes
-without an upstream go to that application, all others are forwarded.
+to the upstream "app:", or to none, go to that application, all others are forwarded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gateway.domain.traffic import ErrorKind
 from gateway.edge import answer
 from gateway.edge.asgi_forward import AsgiForward, send_own
 from gateway.edge.exchange import Exchange, Refusal, WebSocketExchange
-from gateway.edge.guard import GuardedApp
+from gateway.edge.guard import GuardedApp, for_app
 from gateway.edge.steps import Waiting
 from gateway.edge.websocket_forward import WebSocketForward
 from gateway.edge.websocket_guard import guard_websocket
@@ -135,8 +135,8 @@ class _Driver:
             await self._forward(exchange, control, receive, send)
 
     async def _carry(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send, app: Any) -> None:
-        route, upstream = exchange.route, self._upstream_of(exchange)
-        if app is not None and route is not None and not route.upstream:
+        upstream = self._upstream_of(exchange)
+        if app is not None and for_app(exchange):
             await GuardedApp(exchange, receive, send).run(app, scope)
         elif upstream is not None:
             await self._forward(exchange, upstream, receive, send)
@@ -148,7 +148,8 @@ class _Driver:
         """The upstream that was chosen for the exchange, if there is one and something to reach it by."""
         if exchange.route is None or self._forwarder is None:
             return None
-        return exchange.runtime.upstreams.get(exchange.upstream)
+        upstream = exchange.runtime.upstreams.get(exchange.upstream)
+        return None if upstream is None or upstream.is_app else upstream
 
     async def _forward(
         self, exchange: Exchange, upstream: Upstream, receive: Receive, send: Send, verdict: _Verdict | None = None
@@ -221,9 +222,10 @@ class SentinelMiddleware(_Driver):
     """The same steps around an application of your own: ``app = SentinelMiddleware(app, steps)``.
 
     A request that matches no route is answered 404: what the configuration does not name is not reachable.
+    :class:`gateway.embed.Sentinel` puts everything together from a sentinel.toml.
 
     Args:
-        app: gets the requests of routes without an upstream, and the lifespan events.
+        app: gets the requests of routes whose upstream is the application ("app:") or empty, and the lifespan events.
         steps: the steps of a request.
         forwarder: the proxy, where some routes have upstreams.
     """

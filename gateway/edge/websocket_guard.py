@@ -13,7 +13,7 @@ from gateway import logs
 from gateway.domain.traffic import ErrorKind
 from gateway.edge import answer
 from gateway.edge.exchange import Refusal, now_us
-from gateway.edge.guard import without_identity
+from gateway.edge.guard import for_app, without_identity
 from gateway.edge.steps import Waiting
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ async def guard_websocket(
         if (await receive())["type"] != "websocket.connect":
             return
         outcome = await _admitted(steps, exchange)
-        route = exchange.route
-        if outcome is None and (app is None or route is None or route.upstream):
+        if outcome is None and (app is None or not for_app(exchange)):
             outcome = _NOT_HERE
         if outcome is None:
             await GuardedWebSocket(exchange, receive, send).run(app, scope)

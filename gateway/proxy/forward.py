@@ -53,6 +53,8 @@ class UpstreamForwarder:
         self._in_force = self._orders.accept(directives, wall=now, now=monotonic)
         services: dict[str, UpstreamService] = {}
         for upstream in upstreams:
+            if upstream.is_app:
+                continue
             service = self._services.pop(upstream.name, None)
             if service is None:
                 service = UpstreamService(upstream, self._sweep, self._dialer)
@@ -120,6 +122,8 @@ class UpstreamForwarder:
             service.take_counts(self._counters)
         self._dialer.take_counts(self._counters)
         self._mirrors.take_counts(self._counters)
+        open_circuits = {(name,): 1.0 for name, service in self._services.items() if service.circuit_open}
+        self._counters.hold("sentinel_circuit_state", open_circuits)
         self._retired = [service for service in self._retired if not service.empty]
         if self._orders.refused > self._refused:
             self._counters.count("sentinel_directives_refused_total", amount=self._orders.refused - self._refused)
@@ -131,6 +135,7 @@ def _check(upstreams: tuple[Upstream, ...]) -> None:
         f"upstream {upstream.name!r}, target {target.name!r}: {target.host!r} is not a host; "
         "write host and port without a scheme (TLS is the target's own setting), or unix:/path of a socket"
         for upstream in upstreams
+        if not upstream.is_app
         for target in upstream.targets
         if "://" in target.host or not target.host or (target.port <= 0 and not target.host.startswith(UNIX))
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.config.notation import UNIX, did_you_mean
 from gateway.config.rules import tls
 from gateway.domain.access import AuthMode
+from gateway.domain.upstreams import APP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,6 +59,8 @@ def _upstream(context: Context, upstream: UpstreamEntry, known: set[str] | None)
             'write targets = ["http://HOST:PORT"]',
         )
     _targets(context, upstream)
+    if any(target.url.host == APP for target in upstream.targets):
+        _app(context, upstream)
     for index, name in enumerate(upstream.depends_on):
         where = _at(context, upstream, "depends_on", index)
         if name == upstream.name:
@@ -73,6 +76,22 @@ def _upstream(context: Context, upstream: UpstreamEntry, known: set[str] | None)
             report.at_value((*where, "interval"), "probes closer than 100ms apart are load, not a check")
     tls.of_upstream(context, upstream)
     _choices(context, upstream)
+
+
+def _app(context: Context, upstream: UpstreamEntry) -> None:
+    """The application that embeds the gateway is called, not connected to."""
+    if len(upstream.targets) > 1:
+        context.report.at_value(
+            _at(context, upstream, "targets"),
+            f'upstream "{upstream.name}" is the embedding application and something else at once',
+            'give "app:" an upstream of its own',
+        )
+    if upstream.health is not None:
+        context.report.at_value(
+            _at(context, upstream, "health"),
+            "the embedding application is not probed: nothing would ask",
+            "leave it out",
+        )
 
 
 def _choices(context: Context, upstream: UpstreamEntry) -> None:
