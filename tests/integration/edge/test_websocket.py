@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import ssl
 
 import pytest
 
+from gateway.domain.limits import ConcurrencyLimit, Scope
 from gateway.domain.traffic import RequestRecord
+from gateway.domain.upstreams import Balance, Breaker, Outlier
 from gateway.domain.websocket import accept_of
-from tests.integration.edge.edge_world import wait_for
-from tests.integration.edge.websocket_world import BINARY, CLOSE, PING, PONG, TEXT, closing, flood, frame, world
+from tests.certificates import Authority
+from tests.integration.edge.edge_world import Wire, wait_for
+from tests.integration.edge.websocket_world import BINARY, CLOSE, PING, PONG, TEXT, Peer, closing, flood, frame, world
 from tests.unit.edge.edge_values import ORDERS, route, snapshot
 
 
@@ -337,3 +341,72 @@ def test_the_record_is_written_once_when_the_websocket_is_over(driver):
     assert finished.target == f"127.0.0.1:{gateway.origin.port}"
     assert finished.attempts == 1
     assert finished.duration_us >= finished.stream_us > 0
+
+
+def test_a_concurrency_limit_counts_a_websocket_until_it_is_closed(driver):
+    at_once = ConcurrencyLimit(name="live", at_once=1, scope=Scope.ROUTE)
+    with world(driver, route={"concurrency": (at_once,)}) as gateway:
+        client, upstream = gateway.open()
+        assert gateway.ask().answer()[0] == 429
+        client.close(1000)
+        upstream.closed_with()
+        upstream.close(1000)
+        assert client.closed_with() == 1000
+        wait_for(lambda: len(gateway.rows.rows) == 2)
+        gateway.open()
+
+
+@pytest.mark.parametrize("watched", [{"breaker": Breaker()}, {"outlier": Outlier()}, {"balance": Balance.EWMA}])
+def test_upstreams_that_are_watched_carry_websockets_as_well(driver, watched):
+    with world(driver, upstream=watched) as gateway:
+        client, upstream = gateway.open()
+        client.send(TEXT, b"up")
+        assert upstream.receive() == (TEXT, b"up")
+        upstream.send(TEXT, b"down")
+        assert client.receive() == (TEXT, b"down")
+        upstream.close(1001)
+        assert client.closed_with() == 1001
+        client.close(1001)
+        assert upstream.closed_with() == 1001
+        assert record(gateway.rows).error == ""
+
+
+def test_a_handshake_that_is_not_taken_counts_against_its_target(driver):
+    once = Outlier(consecutive=1, eject_s=60, max_ejected=1.0)
+    with world(driver, upstream={"outlier": once, "breaker": Breaker(requests=1, errors=0.1)}) as gateway:
+        wire = gateway.ask()
+        origin = gateway.origin.connection()
+        origin.request()
+        origin.send(b"HTTP/1.1 101 Up\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+        assert wire.answer()[0] == 502
+        assert gateway.ask().answer()[0] == 503
+        wait_for(lambda: len(gateway.rows.rows) == 2)
+        assert RequestRecord(*gateway.rows.rows[1]).error == "circuit_open"
+
+
+def test_a_websocket_over_tls_is_one_as_well(driver, tmp_path):
+    authority = Authority(tmp_path)
+    certificate, key = authority.files("server")
+    with world(driver, server={"ssl_certfile": certificate, "ssl_keyfile": key}) as gateway:
+        context = ssl.create_default_context(cafile=str(authority.file))
+        wire = Wire(gateway.port)
+        wire.socket = context.wrap_socket(wire.socket, server_hostname="localhost")
+        gateway.wires.append(wire)
+        wire.send(
+            b"GET /orders/live HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+            b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        upstream, seen = gateway.origin.take()
+        assert wire.head()[0] == 101
+        assert seen[b"x-forwarded-proto"] == b"https"
+        client = Peer(wire, masks=True)
+        payload = os.urandom(200_000)
+        client.send(BINARY, payload)
+        assert upstream.receive() == (BINARY, payload)
+        upstream.send(BINARY, payload)
+        assert client.receive() == (BINARY, payload)
+        upstream.close(1000)
+        assert client.closed_with() == 1000
+        client.close(1000)
+        assert upstream.closed_with() == 1000
+        assert record(gateway.rows).error == ""
