@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from gateway.domain.forwarding import Sink
 
 WRITE_HIGH_BYTES = 64 * 1024  # unsent request body at which the client is paused
+READ_AHEAD_BYTES = 64 * 1024  # undecrypted answer at which TLS stops reading; both event loops would take 256 KiB
 PART_S = 5.0  # for the last bytes of a WebSocket to go out
 
 _ENDLESS = Timeouts(idle_s=inf)
+
+# An attribute of an enum class costs as much as a call.
+_IDLE, _BODY, _WHOLE = Phase.IDLE, Phase.BODY, Phase.WHOLE
 
 
 class Exchange(Protocol):
@@ -163,6 +167,9 @@ class UpstreamConnection(asyncio.Protocol):
         """Connected."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        limit_reading = getattr(transport, "set_read_buffer_limits", None)
+        if limit_reading is not None:  # only TLS transports read ahead of a reader that stands still
+            limit_reading(high=READ_AHEAD_BYTES)
 
     def pause_writing(self) -> None:
         """The upstream does not read our request."""
@@ -189,9 +196,9 @@ class UpstreamConnection(asyncio.Protocol):
         phase = self._answer.feed(data)
         if self._exchange is not exchange:
             return  # the sink cancelled meanwhile
-        if phase is Phase.WHOLE:
+        if phase is _WHOLE:
             self._finish(exchange)
-        elif phase is Phase.BODY:
+        elif phase is _BODY:
             if self._answer.switched and self._timeouts is not _ENDLESS:
                 self._become_websocket()
             elif not self._reading_paused:
@@ -230,8 +237,9 @@ class UpstreamConnection(asyncio.Protocol):
             reusable = False  # answered early: the rest of the body would stand before the next request
         if reusable:
             self._exchange = None
-            self._answer.stop()
-            self.resume_reading()
+            self._answer.phase = _IDLE
+            if self._reading_paused:
+                self.resume_reading()
             self._home.released(self, self._now())
         else:
             self.drop()

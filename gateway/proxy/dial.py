@@ -27,8 +27,9 @@ NEXT_ADDRESS_S = 0.25  # RFC 8305 §5: Connection Attempt Delay
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
-# What opening a connection may raise; TimeoutError and ssl.SSLError are OSErrors.
-DIAL_ERRORS = (OSError, UnicodeError, TlsUnusableError)
+# What opening a connection may raise. TimeoutError and ssl.SSLError are OSErrors; a name that TLS or the resolver
+# cannot put into their own form is a ValueError.
+DIAL_ERRORS = (OSError, ValueError, TlsUnusableError)
 
 
 class Dialer:
@@ -93,7 +94,7 @@ class Way:
             transport, protocol, and the address ("" where no name was looked up).
 
         Raises:
-            OSError, UnicodeError, TlsUnusableError: see :func:`reason_of`.
+            OSError, ValueError, TlsUnusableError: see :func:`reason_of`.
         """
         context = None if self._context is None else await self._context.current()
         if self._name is None:
@@ -147,8 +148,6 @@ class Way:
                     if error is None:
                         winner = attempt
                         return (*attempt.result(), attempts[attempt])
-                    if not isinstance(error, OSError):
-                        raise error
                     name.failed(attempts.pop(attempt))
                     problem = error
             raise problem
@@ -176,7 +175,7 @@ def reason_of(error: Exception) -> str:
         return f"no connection: {error}"
     if isinstance(error, ssl.SSLError):
         return f"no connection: {plain_reason(error)}"
-    if isinstance(error, (socket.gaierror, UnicodeError)):
+    if isinstance(error, (socket.gaierror, ValueError)):
         return "no connection: the name does not resolve"
     number = getattr(error, "errno", None)
     if number is None and isinstance(error, ConnectionError):

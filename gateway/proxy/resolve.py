@@ -69,7 +69,7 @@ class Resolver:
     """Looks names up, a few at a time. One for a worker.
 
     Args:
-        lookup: awaited with host and port; raises OSError (or UnicodeError) when there is no answer.
+        lookup: awaited with host and port; raises OSError (or ValueError) when there is no answer.
         chance: numbers in [0, 1) for the jitter.
     """
 
@@ -99,7 +99,7 @@ class Resolver:
                 found = interleaved(await self._lookup(host, port))
             if not found:
                 raise socket.gaierror(socket.EAI_NONAME, "no address")
-        except UnicodeError as error:  # what getaddrinfo says of a label that is too long
+        except ValueError as error:  # what getaddrinfo says of a label that is too long (UnicodeError), or of a NUL
             self.lookups["failed"] += 1
             raise socket.gaierror(socket.EAI_NONAME, "not a name") from error
         except OSError:
