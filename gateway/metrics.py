@@ -6,7 +6,10 @@ Traffic metrics are raised in control from the records it reads; a worker's own 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Metric(NamedTuple):
@@ -59,6 +62,9 @@ METRICS: tuple[Metric, ...] = (
     Metric("sentinel_name_lookups_total", "counter", ("outcome",), "Names of targets: resolved, failed."),
     Metric(
         "sentinel_upstream_panic_total", "counter", ("upstream",), "Requests sent to an ejected target: all were out."
+    ),
+    Metric(
+        "sentinel_circuit_state", "gauge", ("upstream",), "Workers whose circuit is open or half open; 0: all closed."
     ),
     Metric("sentinel_circuit_opened_total", "counter", ("upstream",), "Circuits opened, each worker's counted."),
     Metric(
@@ -114,10 +120,11 @@ METRICS: tuple[Metric, ...] = (
 
 
 class WorkerCounters:
-    """A worker's own counters between two spool batches. Not thread-safe: one event loop owns it."""
+    """A worker's own counters between two spool batches, and its gauges. Not thread-safe: one event loop owns it."""
 
     def __init__(self) -> None:
         self._amounts: dict[str, float] = {}
+        self._levels: dict[str, dict[str, float]] = {}  # gauge → key → level, those at 0 left out
 
     def count(self, name: str, *labels: str, amount: float = 1) -> None:
         """Raise counter ``name`` with label values in the order METRICS gives them."""
@@ -128,3 +135,11 @@ class WorkerCounters:
         """What has been counted since the last call, keyed ``name|label value|…``."""
         taken, self._amounts = self._amounts, {}
         return taken
+
+    def hold(self, name: str, levels: Mapping[tuple[str, ...], float]) -> None:
+        """Gauge ``name`` stands at exactly these levels from now on; label sets that are left out stand at 0."""
+        self._levels[name] = {"|".join((name, *labels)): level for labels, level in levels.items() if level}
+
+    def levels(self) -> dict[str, float]:
+        """Where the gauges stand, keyed as in :meth:`take`; those at 0 are left out."""
+        return {key: level for levels in self._levels.values() for key, level in levels.items()}

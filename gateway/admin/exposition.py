@@ -54,7 +54,9 @@ _FROM_WORKERS = frozenset(
         "sentinel_limiter_fallback_total",
         "sentinel_limiter_calls_total",
         "sentinel_upstream_connections_total",
+        "sentinel_name_lookups_total",
         "sentinel_upstream_panic_total",
+        "sentinel_circuit_state",
         "sentinel_circuit_opened_total",
         "sentinel_outlier_ejections_total",
         "sentinel_upstream_retries_total",
@@ -98,6 +100,8 @@ class Meters(Collector):
             if metric.kind == "histogram"
         }
         self._bucket_of: dict[int, int] = {}
+        self._gauges = frozenset(metric.name for metric in METRICS if metric.kind == "gauge")
+        self._levels: dict[str, dict[str, float]] = {}  # worker life → its gauges
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         self.set("sentinel_build_info", 1, __version__)
@@ -109,8 +113,11 @@ class Meters(Collector):
         for cell in cells.values():
             for key, tally in cell.items():
                 self._on_series(key, tally)
+        levels: dict[str, float] = {}
         for name, amount in header.counters.items():
-            self._on_worker_counter(name, amount)
+            self._on_worker_counter(name, amount, levels)
+        if levels or self._levels:
+            self._on_levels(header.worker, levels)
 
     def on_lost(self, records: int) -> None:
         """Records that were dropped or went with a killed worker."""
@@ -199,10 +206,33 @@ class Meters(Collector):
             into.counts[place] += count
         into.total_s += tally.duration_us / _MICROSECONDS
 
-    def _on_worker_counter(self, key: str, amount: float) -> None:
+    def _on_levels(self, worker: str, levels: dict[str, float]) -> None:
+        """Add up the gauges of all workers.
+
+        A batch says all of one worker life's gauges. A life that was killed says nothing more, so it is forgotten when
+        the next life of the same worker number speaks; one that ends in order says itself that nothing is left.
+        """
+        number = worker.rpartition("-")[2]
+        self._levels = {life: kept for life, kept in self._levels.items() if life.rpartition("-")[2] != number}
+        if levels:
+            self._levels[worker] = levels
+        sums: dict[str, dict[Labels, float]] = {
+            name: dict.fromkeys(self._values[name], 0.0) for name in _FROM_WORKERS & self._gauges
+        }
+        for kept in self._levels.values():
+            for key, level in kept.items():
+                name, *labels = key.split("|")
+                sums[name][tuple(labels)] = sums[name].get(tuple(labels), 0.0) + level
+        for name, values in sums.items():
+            self.set_all(name, values)
+
+    def _on_worker_counter(self, key: str, amount: float, levels: dict[str, float]) -> None:
         name, *labels = key.split("|")
         known = name in _FROM_WORKERS and len(labels) == len(self._metrics[name].labels)
         if known and math.isfinite(amount) and amount >= 0:
+            if name in self._gauges:
+                levels[key] = amount
+                return
             self.count(name, *labels, amount=amount)
         else:
             self.count("sentinel_metrics_ignored_total")

@@ -88,6 +88,9 @@ class SpoolWriter:
         self._unlooked_bytes = 0
         self._counters_at = monotonic()
         self._unsent: dict[str, float] = {}
+        self._levels: dict[str, float] = {}  # of gauges; they go with every batch
+        self._levels_due = False
+        self._closing = False
         self._refused = False
         self._dropped = 0
         self._ticker: asyncio.Task[None] | None = None
@@ -124,6 +127,7 @@ class SpoolWriter:
             await asyncio.gather(self._ticker, return_exceptions=True)
             self._ticker = None
         self._counters_at = float("-inf")  # whatever was counted last goes along
+        self._closing = True
         self.flush()
         if self._rows:
             _log.error("spool.lost", records=len(self._rows), folder=str(self._folder))
@@ -150,7 +154,11 @@ class SpoolWriter:
             self._counters_at = now
             for key, amount in self._counters.take().items():
                 self._unsent[key] = self._unsent.get(key, 0) + amount
-        if not self._rows and not self._unsent:
+            # Said again and again while they are not 0: the control that reads this may be a new one.
+            levels = {} if self._closing else self._counters.levels()
+            self._levels_due = bool(levels or self._levels)
+            self._levels = levels
+        if not self._rows and not self._unsent and not self._levels_due:
             if self._fd is not None and now - self._opened_at > SEGMENT_AGE_S:
                 self._end_segment()  # so that control can finish and delete it
             return
@@ -166,6 +174,7 @@ class SpoolWriter:
             _log.info("spool.recovered", dropped=self._dropped)
         self._dropped = 0
         self._unsent = {}
+        self._levels_due = False
         self._look_at_folder(now)
 
     def _encode(self, rows: list[frames.Row]) -> bytearray:
@@ -176,7 +185,7 @@ class SpoolWriter:
                 first_sequence=self._taken - len(rows),
                 count=len(rows),
                 dropped=self._dropped,
-                counters=self._unsent,
+                counters=self._unsent | self._levels,
             )
             try:
                 return frames.encode(header, rows)

@@ -80,7 +80,7 @@ class BatchHeader(msgspec.Struct, frozen=True, array_like=True):
 
     ``first_sequence`` counts records per worker life, so a gap tells how many a killed worker took with it.
     ``counters`` are increments since the batch before (metric name with labels → amount): the worker's own metrics
-    travel the same way as its records.
+    travel the same way as its records. Gauges are among them with their level as of the batch, unless that is 0.
     """
 
     worker: str  # node id + boot id + worker number: unique per worker life

@@ -122,7 +122,9 @@ class UpstreamForwarder:
             service.take_counts(self._counters)
         self._dialer.take_counts(self._counters)
         self._mirrors.take_counts(self._counters)
-        open_circuits = {(name,): 1.0 for name, service in self._services.items() if service.circuit_open}
+        open_circuits: dict[tuple[str, ...], float] = {
+            (name,): 1.0 for name, service in self._services.items() if service.circuit_open
+        }
         self._counters.hold("sentinel_circuit_state", open_circuits)
         self._retired = [service for service in self._retired if not service.empty]
         if self._orders.refused > self._refused:

@@ -214,6 +214,11 @@ class UpstreamService:
             self._retries = {}
 
     @property
+    def circuit_open(self) -> bool:
+        """Whether requests are kept from it, all or all but one at a time."""
+        return self._breaker is not None and self._breaker.state is not State.CLOSED
+
+    @property
     def empty(self) -> bool:
         """Whether nothing of a retired upstream is left."""
         return not self._retired

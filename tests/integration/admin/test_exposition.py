@@ -87,10 +87,35 @@ def test_a_workers_counters_are_raised_by_name_and_labels():
     assert value(meters, "sentinel_limiter_fallback_total") == 4
 
 
+def said_by(worker: str, **circuits: float):
+    counters = {f"sentinel_circuit_state|{upstream}": level for upstream, level in circuits.items()}
+    return BatchHeader(worker=worker, first_sequence=0, count=0, dropped=0, counters=counters)
+
+
+def test_a_workers_gauges_are_added_up_over_workers_and_not_over_batches():
+    meters = Meters()
+    for worker in ("n-b1-1", "n-b2-2", "n-b1-1"):
+        meters.on_batch(said_by(worker, orders=1), [], {})
+    assert value(meters, "sentinel_circuit_state", upstream="orders") == 2
+    meters.on_batch(said_by("n-b1-1"), [], {})
+    assert value(meters, "sentinel_circuit_state", upstream="orders") == 1
+    meters.on_batch(said_by("n-b2-2", payments=1), [], {})
+    assert value(meters, "sentinel_circuit_state", upstream="orders") == 0
+    assert value(meters, "sentinel_circuit_state", upstream="payments") == 1
+
+
+def test_what_a_killed_worker_said_is_forgotten_with_the_first_word_of_its_successor():
+    meters = Meters()
+    meters.on_batch(said_by("n-b1-1", orders=1), [], {})
+    meters.on_batch(said_by("n-b9-1"), [], {})
+    assert value(meters, "sentinel_circuit_state", upstream="orders") == 0
+
+
 @pytest.mark.parametrize(
     ("name", "amount"),
     [
         ("made_up_total", 1),
+        ("sentinel_circuit_state|orders", -1),
         ("sentinel_rate_limited_total|orders", 1),
         ("sentinel_rate_limited_total|a|b|c", 1),
         ("sentinel_requests_total|orders|GET|2xx|", 1),  # raised from records, so a worker may not

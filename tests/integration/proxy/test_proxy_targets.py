@@ -294,11 +294,14 @@ async def test_an_open_circuit_answers_at_once_and_says_when_to_come_back(proxie
         )
         assert len(asked) == 4
         assert proxy.count_of("sentinel_circuit_opened_total", "orders") == 1
+        assert proxy.counters.levels() == {"sentinel_circuit_state|orders": 1.0}
         mended.set()
         await asyncio.sleep(0.35)
         burst = await asyncio.gather(*(proxy.ask() for _ in range(10)))
         assert Counter(sink.kind or str(sink.status) for sink in burst) == {"200": 1, "circuit_open": 9}
         assert {(await proxy.ask()).status for _ in range(5)} == {200}
+        proxy.forwarder._hand_over()
+        assert proxy.counters.levels() == {}
 
 
 async def test_what_another_target_healed_does_not_open_the_circuit(proxies):

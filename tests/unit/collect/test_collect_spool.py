@@ -83,6 +83,31 @@ def test_counters_alone_travel_at_most_once_a_second(make, tmp_path, clock):
     assert all(batch.records == [] for batch in batches)
 
 
+@pytest.mark.anyio
+async def test_a_gauge_is_said_again_each_second_and_once_more_when_it_is_back_at_nought(make, tmp_path, clock):
+    counters = WorkerCounters()
+    writer = make(counters=counters)
+
+    def told(seconds: int) -> list[dict[str, float]]:
+        already = len(Tail(tmp_path / "spool").read(100).batches) if (tmp_path / "spool").exists() else 0
+        for _ in range(seconds * 4):
+            clock.now += 0.25
+            writer.flush()
+        return [batch.header.counters for batch in Tail(tmp_path / "spool").read(100).batches[already:]]
+
+    counters.hold("g", {("orders",): 1})
+    assert told(2) == [{"g|orders": 1}, {"g|orders": 1}]
+    writer.append(row())
+    writer.flush()
+    assert Tail(tmp_path / "spool").read(100).batches[-1].header.counters == {"g|orders": 1}
+    counters.hold("g", {})
+    assert told(3) == [{}]
+    counters.hold("g", {("orders",): 1})
+    assert told(1) == [{"g|orders": 1}]
+    await writer.close()
+    assert Tail(tmp_path / "spool").read(100).batches[-1].header.counters == {}
+
+
 def test_files_and_folder_are_for_the_owner_alone(make, tmp_path):
     writer = make()
     writer.append(row())
