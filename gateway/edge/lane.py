@@ -220,6 +220,11 @@ class LaneProtocol(StrictHttpProtocol):
     def on_response_complete(self) -> None:
         """An answer is whole: the next request has its turn, or the connection is idle."""
         self.server_state.total_requests += 1
+        active = self._active
+        if active is not None and not active.more_body:  # an idle connection should cost no request's memory
+            self._active = None
+            if self._latest is active:
+                self._latest = None
         self._rest()
         if self._unread or self.pipeline or self.flow.read_paused:
             self.go_on()

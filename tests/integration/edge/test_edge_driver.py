@@ -13,6 +13,7 @@ from gateway.domain.snapshot import EdgePolicy
 from gateway.domain.traffic import ErrorKind, RequestRecord
 from gateway.domain.upstreams import Target, Upstream
 from gateway.edge import asgi_forward
+from tests.integration.edge import edge_world
 from tests.integration.edge.edge_world import FakeForwarder, Wire, get, wait_for
 from tests.unit.edge.edge_values import PER_CLIENT, Rows, route, snapshot, steps
 
@@ -350,6 +351,34 @@ def test_admin_paths_go_to_control_without_steps_or_record_in_shared_mode_only(d
         assert get(port, "/dashboard")[0] == 404
 
 
+def test_pipelined_requests_for_control_and_for_services_are_answered_in_their_order(driver):
+    control = Upstream(name="control", targets=(Target(name="control", host="unix:/run/x.sock", port=0),))
+
+    def script(call):
+        call.loop.call_later(0.05 if call.outbound.path == b"/dashboard" else 0.0, call.answer, call.outbound.path)
+
+    given = snapshot(policy=EdgePolicy(admin_prefixes=("/dashboard",)))
+    paths = [b"/orders/1", b"/dashboard", b"/orders/2", b"/nowhere", b"/dashboard", b"/orders/3"]
+    with gateway(driver, FakeForwarder(script), given, admin=control) as (port, _):
+        wire = Wire(port)
+        wire.send(b"".join(b"GET %s HTTP/1.1\r\nhost: a\r\n\r\n" % path for path in paths))
+        answers = [wire.answer() for _ in paths]
+        wire.close()
+    assert [body for status, _, body in answers if status == 200] == [path for path in paths if path != b"/nowhere"]
+    assert answers[3][0] == 404
+
+
+def test_an_idle_connection_holds_on_to_no_request(driver):
+    with gateway(driver) as (port, rows):
+        wire = Wire(port)
+        wire.send(b"GET /orders/1 HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert wire.answer()[0] == 200
+        wait_for(lambda: rows.rows)
+        (protocol,) = edge_world.running[port][0].server_state.connections
+        assert getattr(protocol, "_active", None) is None
+        wire.close()
+
+
 def test_a_reload_between_two_requests_of_one_connection_counts_for_the_second(driver):
     rows = Rows()
     wired = steps(records=rows)
@@ -371,3 +400,21 @@ def test_a_proxy_that_breaks_its_word_is_a_500_and_logged_not_a_hang(driver, cap
         status, _, body = get(port)
     assert (status, json.loads(body)["detail"]) == (500, "The gateway failed.")
     assert only_record(rows).error == "internal"
+
+
+@pytest.mark.parametrize("request_", ["", "Content-Length: 5\r\n\r\nhello"], ids=["get", "post"])
+def test_an_open_circuit_is_a_503_that_says_when_to_come_back(driver, request_):
+    """The proxy says so before it returns the call."""
+
+    def script(call):
+        call.sink.failed(UpstreamFailure(ErrorKind.CIRCUIT_OPEN, 503, "Left alone.", retry_after_s=7))
+
+    with gateway(driver, FakeForwarder(script)) as (port, rows):
+        wire = Wire(port)
+        head = request_ or "\r\n"
+        wire.send(f"{'POST' if request_ else 'GET'} /orders/1 HTTP/1.1\r\nHost: shop.example\r\n{head}".encode())
+        status, fields, body = wire.answer()
+        record = only_record(rows)
+    assert (status, fields[b"retry-after"]) == (503, b"7")
+    assert json.loads(body)["detail"] == "Left alone."
+    assert (record.status, record.error, record.target, record.attempts) == (503, "circuit_open", "", 0)
