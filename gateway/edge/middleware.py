@@ -176,7 +176,7 @@ class _Driver:
     def _exchange(self, scope: Scope) -> Exchange:
         raw_path = scope.get("raw_path") or quote(scope["path"]).encode("ascii")
         client = scope.get("client")
-        take_over = scope.get("sentinel.websocket")
+        take_over = scope.pop("sentinel.websocket", None)  # taken out, since it holds what holds the scope
         exchange = (Exchange if take_over is None else WebSocketExchange)(
             method=scope["method"].encode("latin-1"),
             path=raw_path,

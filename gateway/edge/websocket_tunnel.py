@@ -87,7 +87,8 @@ class Tunnel(asyncio.Protocol):
             self._over()
         if self._timer is not None:
             self._timer.cancel()
-        self.on_closed()
+        on_closed, self.on_closed = self.on_closed, _nothing  # it holds us
+        on_closed()
         if not self.closed.done():
             self.closed.set_result(None)
 

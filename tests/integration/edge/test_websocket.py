@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import ssl
 
@@ -11,6 +12,11 @@ from gateway.domain.limits import ConcurrencyLimit, Scope
 from gateway.domain.traffic import RequestRecord
 from gateway.domain.upstreams import Balance, Breaker, Outlier
 from gateway.domain.websocket import accept_of
+from gateway.edge.exchange import WebSocketExchange
+from gateway.edge.server_protocol import StrictHttpProtocol
+from gateway.edge.websocket_forward import WebSocketForward
+from gateway.edge.websocket_tunnel import Tunnel
+from gateway.proxy.connection import UpstreamConnection
 from tests.certificates import Authority
 from tests.integration.edge.edge_world import Wire, wait_for
 from tests.integration.edge.websocket_world import BINARY, CLOSE, PING, PONG, TEXT, Peer, closing, flood, frame, world
@@ -410,3 +416,30 @@ def test_a_websocket_over_tls_is_one_as_well(driver, tmp_path):
         client.close(1000)
         assert upstream.closed_with() == 1000
         assert record(gateway.rows).error == ""
+
+
+def test_a_websocket_leaves_nothing_for_the_garbage_collector(driver):
+    def left() -> list[object]:
+        kinds = Tunnel | WebSocketForward | WebSocketExchange | StrictHttpProtocol | UpstreamConnection
+        return [thing for thing in gc.get_objects() if isinstance(thing, kinds) and id(thing) not in before]
+
+    with world(driver) as gateway:
+        gc.collect()
+        gc.disable()
+        before = {id(thing) for thing in gc.get_objects()}
+        try:
+            client, upstream = gateway.open()
+            assert len(left()) >= 4
+            client.close(1000)
+            upstream.closed_with()
+            upstream.close(1000)
+            assert client.closed_with() == 1000
+            assert client.is_cut_off()
+            refused = gateway.ask()
+            origin = gateway.origin.connection()
+            origin.request()
+            origin.send(b"HTTP/1.1 401 Who\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            assert refused.until_closed()
+            wait_for(lambda: not left())
+        finally:
+            gc.enable()
