@@ -415,6 +415,7 @@ def test_an_open_circuit_is_a_503_that_says_when_to_come_back(driver, request_):
         wire.send(f"{'POST' if request_ else 'GET'} /orders/1 HTTP/1.1\r\nHost: shop.example\r\n{head}".encode())
         status, fields, body = wire.answer()
         record = only_record(rows)
+        wire.close()
     assert (status, fields[b"retry-after"]) == (503, b"7")
     assert json.loads(body)["detail"] == "Left alone."
     assert (record.status, record.error, record.target, record.attempts) == (503, "circuit_open", "", 0)
