@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.domain.snapshot import Snapshot
+    from gateway.edge.runtime import Runtime
 
     Receive = Callable[[], Awaitable[Any]]
     Send = Callable[[Any], Awaitable[None]]
@@ -110,11 +111,15 @@ class Sentinel:
         if not folder.held():  # control would have published it, and knows keys and directives besides
             first_snapshot(folder.snapshot, configuration, clock=time.time)
 
-        def apply(changed: Snapshot) -> None:
-            parts.forwarder.apply(changed.upstreams, changed.directives, time.time())
-            parts.steps.apply(changed)
+        def compiled(changed: Snapshot) -> Runtime:
+            return parts.steps.compile(changed)
 
-        watcher = SnapshotWatcher(folder.snapshot, on_change=apply)
+        def apply(runtime: Runtime) -> None:
+            changed = runtime.snapshot
+            parts.forwarder.apply(changed.upstreams, changed.directives, time.time())
+            parts.steps.swap(runtime)
+
+        watcher = SnapshotWatcher(folder.snapshot, on_change=apply, prepare=compiled)
         parts = await worker(
             stack, folder, settings, watcher.first(), number=os.getpid(), live_workers=lambda: self._processes
         )

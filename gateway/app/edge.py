@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gateway.domain.snapshot import Snapshot
     from gateway.edge.redis_cluster import RedisCluster
     from gateway.edge.redis_link import RedisLink
+    from gateway.edge.runtime import Runtime
     from gateway.run_folder import RunFolder
     from gateway.settings import Settings
 
@@ -111,13 +112,17 @@ async def edge(
     async with AsyncExitStack() as stack:
         stopping = told_to_stop()
 
-        def apply(changed: Snapshot) -> None:
+        def compiled(changed: Snapshot) -> Runtime:
+            return steps.compile(changed)
+
+        def apply(runtime: Runtime) -> None:
+            changed = runtime.snapshot
             forwarder.apply((*changed.upstreams, admin), changed.directives, time.time())
-            steps.apply(changed)
+            steps.swap(runtime)
             certificates.apply(changed.policy.tls)
 
         admin = _control_upstream(folder)
-        watcher = SnapshotWatcher(folder.snapshot, on_change=apply)
+        watcher = SnapshotWatcher(folder.snapshot, on_change=apply, prepare=compiled)
         snapshot = watcher.first()
         live_workers = LiveWorkers(folder.workers)
         steps, forwarder, counters = await worker(

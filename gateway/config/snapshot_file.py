@@ -8,7 +8,7 @@ import hashlib
 import os
 import struct
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _log = logs.get("config")
 
 MAGIC = b"SNTLSNAP"
-VERSION = 2  # raise it when a Snapshot of an older program can no longer be decoded
+VERSION = 3  # raise it when a Snapshot of an older program can no longer be decoded
 LARGEST = 512 * 1024 * 1024  # a length beyond it is damage, not a configuration
 _LARGE = 1024 * 1024  # about 3,000 routes; below it a load takes a few milliseconds whatever the collector does
 _HEAD = struct.Struct("<8sHQ16s")  # magic, version, payload length, BLAKE2b of the payload
@@ -134,12 +134,27 @@ def _digest(payload: bytes) -> bytes:
 
 
 class SnapshotWatcher:
-    """Notices a new snapshot by stat, loads it off the event loop, hands it on. A bad file keeps the old one."""
+    """Notices a new snapshot by stat, loads it off the event loop, hands it on. A bad file keeps the old one.
 
-    def __init__(self, path: Path, on_change: Callable[[Snapshot], None], interval_s: float = 0.5) -> None:
+    Args:
+        path: the file.
+        on_change: gets the snapshot, or what ``prepare`` made of it, on the event loop.
+        interval_s: how often to look.
+        prepare: run in the loading thread, for what takes long with many routes.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        on_change: Callable[[Any], None],
+        interval_s: float = 0.5,
+        *,
+        prepare: Callable[[Snapshot], Any] = lambda snapshot: snapshot,
+    ) -> None:
         self._path = path
         self._on_change = on_change
         self._interval_s = interval_s
+        self._prepare = prepare
         self._seen: Signature | None = None
 
     def first(self) -> Snapshot:
@@ -168,7 +183,7 @@ class SnapshotWatcher:
             _log.error("snapshot.refused", path=str(self._path), reason=str(error))
             return False
         try:
-            self._on_change(snapshot)
+            self._on_change(await asyncio.to_thread(self._prepare, snapshot))
         except Exception:  # noqa: BLE001 - the border of this task: what cannot be taken in must not end the watch
             _log.exception("snapshot.not_applied", revision=snapshot.revision)
             return False

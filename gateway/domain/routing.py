@@ -89,7 +89,7 @@ class HeaderRules(msgspec.Struct, frozen=True):
 NO_RULES = HeaderRules()
 
 
-class Route(msgspec.Struct, frozen=True, cache_hash=True):
+class Route(msgspec.Struct, frozen=True, cache_hash=True, omit_defaults=True):
     """What a request is matched to.
 
     ``path`` is exact (``/orders``), a template whose ``{name}`` takes one whole segment (``/orders/{id}``), or either

@@ -10,7 +10,7 @@ import msgspec
 APP = "app:"  # the host of the one target of an upstream that is the application around which the gateway stands
 
 
-class Timeouts(msgspec.Struct, frozen=True):
+class Timeouts(msgspec.Struct, frozen=True, omit_defaults=True):
     """Seconds: to connect, to the first byte of the answer's head, and between any two reads."""
 
     connect_s: float = 1.0
@@ -74,7 +74,7 @@ class UpstreamTls(msgspec.Struct, frozen=True):
     verify: bool = True
 
 
-class Target(msgspec.Struct, frozen=True):
+class Target(msgspec.Struct, frozen=True, omit_defaults=True):
     """One address of an upstream. ``name`` is ``host:port``, the label everywhere."""
 
     name: str
@@ -84,7 +84,7 @@ class Target(msgspec.Struct, frozen=True):
     tls: bool = False
 
 
-class Upstream(msgspec.Struct, frozen=True):
+class Upstream(msgspec.Struct, frozen=True, omit_defaults=True):
     """A named service and its targets. ``depends_on`` names the upstreams it calls itself.
 
     ``hash_by`` goes with Balance.HASH: ``header:NAME`` (lower case), ``cookie:NAME``, ``subject`` or ``client``.

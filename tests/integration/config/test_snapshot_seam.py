@@ -229,10 +229,11 @@ async def test_a_snapshot_that_cannot_be_taken_in_does_not_end_the_watch(publish
 
 
 @pytest.mark.anyio
-async def test_a_large_snapshot_is_taken_in_and_the_collector_goes_on_afterwards(path, clock):
+async def test_a_large_snapshot_is_taken_in_and_the_collector_goes_on_afterwards(path, clock, monkeypatch):
+    monkeypatch.setattr(snapshot_file, "_LARGE", 16 * 1024)
     routes = "".join(
         f'[[routes]]\nname = "r{number}"\nmatch = {{ path = "/r/{number}" }}\nupstream = "orders"\n'
-        for number in range(4000)
+        for number in range(400)
     )
     publisher = Publisher(path, configuration(TEXT), clock=clock)
     seen = []
