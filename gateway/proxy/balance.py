@@ -11,10 +11,11 @@ from gateway.proxy.least_requests import LeastRequests
 from gateway.proxy.standing import NONE_TRIED, Standing, next_turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from gateway.domain.upstreams import Target, Upstream
     from gateway.proxy.outlier import Outliers
+    from gateway.proxy.standing import Turn
 
 
 class Rotation(Standing):
@@ -31,6 +32,10 @@ class Rotation(Standing):
         if self._held:
             return self._pick_held(now, key)
         return next_turn(self._all).target
+
+    def _best(self, turns: Sequence[Turn], now: float, key: bytes) -> Turn:  # noqa: ARG002 - the same for all ways
+        # A second choice pays for its turn like a first one; else all retries of a bad target would fall on one other.
+        return next_turn(turns)
 
     def _pick_held(self, now: float, key: bytes) -> Target:
         turn = next_turn(self._all)

@@ -97,7 +97,7 @@ class CircuitBreaker:
             return
         self._failures[place] += 1
         requests, failures = sum(self._requests), sum(self._failures)
-        if requests >= self.settings.requests and failures >= self.settings.errors * requests:
+        if requests >= self.settings.requests and failures >= self.settings.errors * requests - 1e-9:
             self._open(now)
 
     def _advance(self, now: float) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MIRRORED = b"x-sentinel-mirror: 1\r\n"
 MOST_UNDER_WAY = 64  # copies per worker
+MOST_ROUTES = 4096  # whose shares are remembered
 MOST_DISCARDED_BYTES = REPLAY_BYTES  # of an answer read so that its connection can be kept; a longer one is cut off
 
 _log = logs.get("proxy")
@@ -106,6 +107,8 @@ class Mirrors:
             return True
         key = outbound.route.name, mirror.upstream
         accumulated = self._parts.get(key, 0.0) + mirror.share
+        if len(self._parts) > MOST_ROUTES:  # of many configurations ago; beginning anew costs one copy at most
+            self._parts.clear()
         due = accumulated >= 1 - 1e-9
         self._parts[key] = accumulated - 1 if due else accumulated
         return due

@@ -108,7 +108,7 @@ class Outliers:
 
     def _room(self) -> bool:
         out = sum(conduct.out for conduct in self._conduct.values())
-        return out + 1 <= self.settings.max_ejected * len(self._conduct)
+        return out + 1 <= self.settings.max_ejected * len(self._conduct) + 1e-9  # 0.29 of 100 are 29
 
     def _eject(self, name: str, conduct: _Conduct, now: float) -> None:
         # A row of ejections ends when the target has been back for as long as it had been out.

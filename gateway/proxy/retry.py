@@ -38,7 +38,7 @@ class RetryBudget:
     def take(self, share: float, now: float) -> bool:
         """Whether one more retry is within ``share`` of the requests; if so it is counted."""
         self._advance(now)
-        if sum(self._retries) + 1 > share * sum(self._requests) + FLOOR_PER_S * WINDOW_S:
+        if sum(self._retries) + 1 > share * sum(self._requests) + FLOOR_PER_S * WINDOW_S + 1e-9:
             return False
         self._retries[self._newest % WINDOW_S] += 1
         return True

@@ -40,7 +40,7 @@ class Turn:
         self.credit = 0
 
 
-def next_turn(turns: list[Turn]) -> Turn:
+def next_turn(turns: Sequence[Turn]) -> Turn:
     """Whose turn it is by smooth weighted round robin; ``turns`` is not empty."""
     best = turns[0]
     if len(turns) == 1:

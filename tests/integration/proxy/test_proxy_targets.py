@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import pytest
 
 from gateway.domain.routing import Mirror, Retry, Route
 from gateway.domain.upstreams import Balance, Breaker, Outlier, Target, Upstream
+from gateway.proxy.watched_call import WatchedCall
 from tests.integration.proxy.scripted_origin import PATIENT, QUICK, Origin, Peer, Proxy, RecordingSink, answering, ok
 from tests.servers import free_port
 
@@ -411,6 +413,21 @@ async def test_every_way_a_request_can_end_ends_its_attempt(proxies):
         for call, _ in calls:
             call.cancel()
         assert set(proxy.forwarder._services["orders"].standing.active.values()) == {0}
+
+
+async def test_finished_calls_need_no_garbage_collector(proxies):
+    async with Origin(answering(BUSY, ok())).listening() as one, Origin(answering(ok())).listening() as two:
+        retry = Retry(on=frozenset({"503"}))
+        proxy = proxy_of(proxies, one.target, two.target, retry=retry, breaker=Breaker(), balance=Balance.EWMA)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(50):
+                await proxy.ask(b"PUT", b"body")
+            left = sum(isinstance(thing, WatchedCall) for thing in gc.get_objects())
+        finally:
+            gc.enable()
+    assert left <= 2  # what an idle connection remembers of its last exchange
 
 
 # --- mirrors ---

@@ -182,6 +182,31 @@ def test_a_new_definition_keeps_orders_and_what_was_counted():
     assert after.panicked == 3
 
 
+@pytest.mark.parametrize("way", [Balance.ROUND_ROBIN, Balance.LEAST_REQUESTS, Balance.EWMA])
+def test_second_choices_are_spread_over_all_others(way):
+    balance = standing(way, a=1, b=1, c=1, d=1)
+    second: Counter[str] = Counter()
+    for _ in range(400):
+        first = balance.pick(0.0)
+        assert first is not None
+        if first.name == "a":
+            other = balance.pick(0.0, tried=("a",))
+            assert other is not None
+            second[other.name] += 1
+    assert min(second[name] for name in "bcd") > 0.2 * second.total()
+
+
+def test_one_that_came_back_by_its_answers_starts_slowly_as_well():
+    watch = Outliers(Outlier(consecutive=1, eject_s=10.0), ["a", "b"])
+    balance = standing(Balance.ROUND_ROBIN, outliers=watch, slow=20.0, a=1, b=1)
+    out(watch, "a", 0.0)
+    balance.outliers_changed(0.0)
+    watch.finished("a", watch.started("a", 10.0), 10.0, well=True)
+    balance.outliers_changed(10.0)
+    assert balance.shares(10.0) == {"a": 0.05, "b": 1.0}
+    assert balance.shares(30.0) == {"a": 1.0, "b": 1.0}
+
+
 NAMES = ["a", "b", "c", "d"]
 HELD = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from([0.0, 0.1, 0.5]), st.floats(1, 50)), max_size=6)
 
