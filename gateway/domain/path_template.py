@@ -116,7 +116,8 @@ class Template:
             else:
                 text += taken
             text += literal[1:] if text[-1:] == b"/" == literal[:1] else literal
-        text = text or b"/"
+        if text[:1] != b"/":  # nothing is left, or what stood behind a slash that went with an empty {rest}
+            text = b"/" + text
         if self._checked and _AMBIGUOUS.search(text):
             raise AmbiguousPathError("the path that was to be written for this request would be ambiguous")
         return text

@@ -6,7 +6,6 @@ from enum import StrEnum
 
 import msgspec
 
-
 APP = "app:"  # the host of the one target of an upstream that is the application around which the gateway stands
 
 
