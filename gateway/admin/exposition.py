@@ -42,6 +42,7 @@ _BOUNDS_S = {_PHASES: PHASE_BOUNDS_S}  # the others: BOUNDS_S
 _ALWAYS = tuple((name, attrgetter(f"{name}_us")) for name in ("wait", "auth", "limit"))
 _UPSTREAM = tuple((name, attrgetter(f"{name}_us")) for name in ("connect", "upstream", "stream"))
 _MICROSECONDS = 1_000_000
+_SWITCHED = 101
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _NO_ROUTE = "none"
 # What a worker may count itself; everything else about requests is raised here, once, from its records.
@@ -109,7 +110,9 @@ class Meters(Collector):
     def on_batch(self, header: BatchHeader, records: Sequence[RequestRecord], cells: Mapping[int, Cell]) -> None:
         """Raise the traffic families from one spool batch; ``records`` are those the cells were summed from."""
         self._on_ledger(_ALWAYS, records)
-        self._on_ledger(_UPSTREAM, [record for record in records if record.attempts])
+        # A WebSocket's life, whose status is 101, is no stream that somebody waited for.
+        waited = [record for record in records if record.attempts and record.status != _SWITCHED]
+        self._on_ledger(_UPSTREAM, waited)
         for cell in cells.values():
             for key, tally in cell.items():
                 self._on_series(key, tally)

@@ -20,6 +20,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS",
 _INVERSE_LOG_GAMMA = 1 / log(GAMMA)
 _CUT_SHORT = str(ErrorKind.UPSTREAM_TRUNCATED)
 _SERVER_ERROR = 500
+_SWITCHED = 101
 
 
 def aggregate(records: Iterable[RequestRecord]) -> dict[int, Cell]:
@@ -57,6 +58,8 @@ def aggregate(records: Iterable[RequestRecord]) -> dict[int, Cell]:
             tally.errors += 1
         tally.bytes_in += record.bytes_in
         tally.bytes_out += record.bytes_out
+        if status == _SWITCHED:  # how long a WebSocket stayed open is not how long anybody waited
+            continue
         duration_us = record.duration_us
         tally.duration_us += duration_us
         index = ceil(log(duration_us) * _INVERSE_LOG_GAMMA) if duration_us > 1 else 0

@@ -43,6 +43,13 @@ def test_a_truncated_answer_is_an_error_whatever_its_status():
     assert sorted((key.status, tally.errors) for key, tally in cell.items()) == [(200, 1), (404, 0)]
 
 
+def test_the_life_of_a_websocket_is_a_request_but_no_latency():
+    (cell,) = aggregate([record(status=101, duration_us=3_600_000_000, bytes_in=5), record(status=200)]).values()
+    websocket, ordinary = sorted(cell.values(), key=lambda tally: bool(tally.latency))
+    assert (websocket.requests, websocket.bytes_in, websocket.duration_us, websocket.latency) == (1, 5, 0, {})
+    assert sum(ordinary.latency.values()) == 1
+
+
 def test_made_up_methods_share_one_series():
     (cell,) = aggregate([record(method=f"M{number}") for number in range(100)]).values()
     assert [key.method for key in cell] == [OTHER]
@@ -53,7 +60,7 @@ def test_bins_are_those_of_the_domain(found):
     for item in found:
         ((_, cell),) = aggregate([item]).items()
         ((key, tally),) = cell.items()
-        assert tally.latency == {bin_of(item.duration_us): 1}
+        assert tally.latency == ({} if item.status == 101 else {bin_of(item.duration_us): 1})
         assert key.method in METHODS | {OTHER}
 
 
