@@ -7,12 +7,17 @@ import uuid
 from typing import TYPE_CHECKING
 
 import asyncpg
+import hypothesis
 import pytest
 
 from tests import servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# A busy machine is no failure; what an example may take is bounded by the whole run.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -113,16 +113,21 @@ class LaneProtocol(StrictHttpProtocol):
             self._active.client_keeps_up()
 
     def shutdown(self) -> None:
-        """The server stops: finish what is under way. A task stands for it, as the server waits for tasks only."""
+        """The server stops: finish what is under way, and what a connection at rest may still be sent."""
+        self.draining = True
         active = self._active
         if active is None or active.response_complete:
-            self.transport.close()
+            self._linger()
             return
         active.keep_alive = False
         if isinstance(active, LaneRequest):
-            task = self.loop.create_task(_over(active))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+            self._stand_for(active)
+
+    def _stand_for(self, request: LaneRequest) -> None:
+        """A task in the request's place: when the server has waited long enough, tasks are what it ends."""
+        task = self.loop.create_task(_over(request))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     # --- what the parser calls ---
 
@@ -162,7 +167,7 @@ class LaneProtocol(StrictHttpProtocol):
         request = LaneRequest(
             self,
             exchange,
-            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            keep_alive=version != "1.0" and parser.should_keep_alive() and not self.draining,
             expects_100=self.expect_100_continue,
             more_body=True,
         )
@@ -259,7 +264,7 @@ class LaneProtocol(StrictHttpProtocol):
             gathered=fields.gathered,
             target_judged=judged,
         )
-        return LaneRequest(self, exchange, keep_alive=True, expects_100=False, more_body=False)
+        return LaneRequest(self, exchange, keep_alive=not self.draining, expects_100=False, more_body=False)
 
     def _run(self) -> None:
         """Start what is queued, then parse what is unread, one message at a time, as far as it goes now."""
@@ -323,6 +328,8 @@ class LaneProtocol(StrictHttpProtocol):
     def _start(self, cycle: LaneRequest | Cycle, app: Any) -> None:
         self._active = cycle
         if isinstance(cycle, LaneRequest):
+            if self.draining:
+                self._stand_for(cycle)
             cycle.start()
         else:
             super()._start(cycle, app)

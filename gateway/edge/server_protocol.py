@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 MAX_HEAD_BYTES = 256 * 1024
 MAX_SILENT_BYTES = 64 * 1024  # chunk extensions and trailers in a row without a byte of body
 HEAD_TIMEOUT_S = 10.0  # from a connection's or a request's first moment to the end of the head
+LINGER_S = 1.0  # when the server stops: for a request that is on its way to a connection at rest
 SEND_IDLE_S = 60.0  # a client that takes nothing of its answer for so long is given up; nginx waits as long
 
 # Origin form without a fragment, of visible ASCII: what needs no parser to be taken apart.
@@ -81,9 +82,12 @@ class StrictHttpProtocol(UpgradingProtocol):
     sweep: Sweep
     deadline = NEVER  # monotonic µs, for the sweep
 
+    linger_s = LINGER_S  # 0: close at once
+    draining = False  # the server stops: the next answer is this connection's last
     certificate = b""  # DER of the client's, verified; empty when it showed none
     _begun_at = 0  # monotonic µs; of the connection until a request has begun on it
     _in_head = True
+    _fresh = True  # not a byte has come
     _began_in_this_read = False
     _head_bytes = 0
     _silent_bytes = 0
@@ -147,6 +151,7 @@ class StrictHttpProtocol(UpgradingProtocol):
         self.headers = []
         self.expect_100_continue = False
         self._in_head = self._began_in_this_read = True
+        self._fresh = False
         self._head_bytes = self._silent_bytes = 0
         self._begun_at = now_us()
         self.deadline = self._begun_at + int(HEAD_TIMEOUT_S * 1e6)
@@ -179,7 +184,7 @@ class StrictHttpProtocol(UpgradingProtocol):
             self.flow,
             self.on_response_complete,
             expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            keep_alive=version != "1.0" and self.parser.should_keep_alive() and not self.draining,
         )
         self.cycle = cycle  # type: ignore[assignment]  # in place of uvicorn's own
         if self.parser.should_upgrade():
@@ -202,6 +207,24 @@ class StrictHttpProtocol(UpgradingProtocol):
             self._start(cast("Cycle", cycle), app)
         else:
             self._rest()
+
+    def shutdown(self) -> None:
+        """The server stops: what is under way is finished.
+
+        A connection at rest stays a moment. Closed at once, it would reset a request that the client has just sent.
+        """
+        self.draining = True
+        cycle = self._cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.keep_alive = False
+        else:
+            self._linger()
+
+    def _linger(self) -> None:
+        if not self.linger_s:
+            self.transport.close()
+        elif not self._in_head or self._fresh:
+            self.deadline = min(self.deadline, now_us() + int(self.linger_s * 1e6))
 
     def let_go(self) -> None:
         """The connection has become a WebSocket, which watches itself."""
@@ -262,7 +285,7 @@ class StrictHttpProtocol(UpgradingProtocol):
         self.deadline = now + int(SEND_IDLE_S * 1e6)
         if self.transport.is_closing():
             reset(self.transport)
-        elif self._in_head:
+        elif self._in_head and not (self._fresh and self.draining):
             self._cut(_TOO_SLOW)
         else:
             self.transport.close()

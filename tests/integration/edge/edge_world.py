@@ -83,7 +83,7 @@ running: dict[int, tuple[uvicorn.Server, threading.Thread]] = {}  # by port
 
 
 @contextmanager
-def serving(app: Any, wrap: Any = None, **changes: Any) -> Iterator[int]:
+def serving(app: Any, wrap: Any = None, linger_s: float = 0.0, **changes: Any) -> Iterator[int]:
     """Run an ASGI app under uvicorn as the worker runs it, its protocol class inside ``wrap``; gives the port."""
     options: dict[str, Any] = {
         "http": strict_http(app._steps),
@@ -96,6 +96,8 @@ def serving(app: Any, wrap: Any = None, **changes: Any) -> Iterator[int]:
         "date_header": False,
     }
     options |= changes
+    if isinstance(options["http"], type):
+        options["http"].linger_s = linger_s  # tests end sooner without
     if wrap is not None:
         options["http"] = wrap(options["http"])
     server = uvicorn.Server(uvicorn.Config(app, **options))

@@ -156,7 +156,7 @@ def test_a_client_that_takes_nothing_of_a_long_answer_is_given_up(driver, monkey
         wire.close()
 
 
-def test_stopping_closes_idle_connections_at_once_and_lets_busy_ones_finish(driver):
+def test_stopping_closes_idle_connections_within_a_moment_and_lets_busy_ones_finish(driver):
     forwarder = FakeForwarder(lambda call: None)
     with driver(steps(), forwarder, timeout_graceful_shutdown=5) as port:
         idle, busy = Wire(port), Wire(port)
@@ -173,6 +173,21 @@ def test_stopping_closes_idle_connections_at_once_and_lets_busy_ones_finish(driv
         edge_world.running[port][1].join(5)
         assert not edge_world.running[port][1].is_alive()
         assert time.monotonic() - began < 4
+
+
+def test_a_request_that_was_on_its_way_when_the_server_stopped_is_answered_as_the_last_one(driver):
+    with driver(steps(), FakeForwarder(lambda call: call.answer()), timeout_graceful_shutdown=5, linger_s=1.0) as port:
+        server, _ = edge_world.running[port]
+        used, fresh = Wire(port), Wire(port)
+        used.send(GET)
+        assert used.answer()[0] == 200
+        server.should_exit = True
+        wait_for(lambda: not server.servers or not server.servers[0].is_serving())
+        for wire in (used, fresh):
+            wire.send(GET)
+            status, headers, _ = wire.answer()
+            assert (status, headers[b"connection"]) == (200, b"close")
+            assert wire.until_closed() == b""
 
 
 def test_what_is_still_under_way_at_the_deadline_of_a_stop_is_ended_and_recorded(driver):

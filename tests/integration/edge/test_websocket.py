@@ -232,6 +232,7 @@ def test_a_slow_upstream_holds_the_client_back(driver):
         (frame(BINARY, b"x" * 2001, masked=True), 1009),
         (frame(BINARY, b"x" * 1500, masked=True, fin=False) + frame(0, b"x" * 600, masked=True), 1009),
     ],
+    ids=("unmasked", "fragmented ping", "long ping", "too big", "too big in parts"),
 )
 def test_a_client_that_breaks_the_rules_is_closed_with_the_code_that_says_so(driver, sent, code):
     with world(driver, route={"max_body_bytes": 2000}) as gateway:
