@@ -8,7 +8,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def folder(name: str) -> Path:
-    """The folder ``lua``, ``migrations`` or ``dashboards``.
+    """The folder ``lua``, ``migrations``, ``dashboards`` or ``loadtests`` (of which a wheel has the scenarios).
 
     A wheel carries them under ``gateway/_bundled``; a checkout has them at its top level.
 

@@ -17,6 +17,7 @@ from gateway.cli import (
     configuration,
     doctor,
     incidents,
+    loadtest,
     notifying,
     people,
     restarting,
@@ -83,6 +84,7 @@ app.add_typer(configuration.app, name="config")
 app.add_typer(routes.app, name="routes")
 app.add_typer(notifying.app, name="notify")
 app.command()(traffic.openapi)
+app.command()(loadtest.loadtest)
 
 
 def main() -> None:

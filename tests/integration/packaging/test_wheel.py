@@ -38,6 +38,13 @@ def test_the_wheel_carries_the_folders_that_stand_beside_the_package(wheel: Path
     assert wanted and wanted <= names
 
 
+def test_the_wheel_carries_the_scenarios_of_the_load_test(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    scenarios = folder("loadtests") / "scenarios"
+    wanted = {f"gateway/_bundled/loadtests/scenarios/{file.as_posix()}" for file in files_below(scenarios)}
+    assert wanted and wanted <= names
+
+
 def test_the_wheel_holds_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
