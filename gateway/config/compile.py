@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING
 
 from gateway.config import compile_routes, compile_upstreams
 from gateway.config.rules.access import issuers
-from gateway.config.rules.operations import KEY_VARIABLES, channel_name, channel_variable
+from gateway.config.rules.operations import KEY_VARIABLES
 from gateway.config.rules.service import admin_prefixes
+from gateway.config.rules.telling import USUAL_VARIABLES, channel_name, channel_severities, channel_variable
 from gateway.domain.access import JwtPolicy, RequiredClaim, ServerTls
 from gateway.domain.limits import TenantPlan
-from gateway.domain.policy import DetectSettings, DiagnoseSettings, NotifyChannel, RemediateSettings
+from gateway.domain.policy import DetectSettings, DiagnoseSettings, NotifyChannel, RemediateSettings, ReportSettings
 from gateway.domain.snapshot import EdgePolicy, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from gateway.config.document import Document, Server
+    from gateway.config.document_notify import NotifyEntry
     from gateway.domain.access import ApiKey
     from gateway.domain.snapshot import Directive
 
@@ -188,15 +190,25 @@ def remediate_settings(document: Document) -> RemediateSettings:
 
 
 def notify_channels(document: Document) -> tuple[NotifyChannel, ...]:
-    """Every [[notify]] with its name and the variable of its URL filled in."""
-    return tuple(
-        NotifyChannel(
-            name=channel_name(entry),
-            kind=entry.kind,
-            url_env="" if entry.url else channel_variable(entry),
-            url=entry.url,
-            secret_env=entry.secret_env,
-            severities=entry.severities,
-        )
-        for entry in document.notify
+    """Every [[notify]] with its name, its severities and the variables of its secrets filled in."""
+    return tuple(_notify_channel(entry) for entry in document.notify)
+
+
+def _notify_channel(entry: NotifyEntry) -> NotifyChannel:
+    usual = USUAL_VARIABLES.get(entry.kind, {})
+    same = {name: getattr(entry, name) for name in NotifyChannel.__struct_fields__ if hasattr(entry, name)}
+    return NotifyChannel(
+        **same
+        | {
+            "name": channel_name(entry),
+            "severities": channel_severities(entry),
+            "url_env": "" if entry.url else channel_variable(entry),
+            "channel_env": "" if entry.channel else entry.channel_env or usual.get("channel_env", ""),
+        }
+        | {name: getattr(entry, name) or usual.get(name, "") for name in ("secret_env", "token_env", "routing_key_env")}
     )
+
+
+def report_settings(document: Document) -> ReportSettings:
+    """[reports] as control takes it."""
+    return ReportSettings(daily=document.reports.daily, channels=document.reports.channels)

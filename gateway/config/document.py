@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from gateway.config.document_notify import NotifyEntry, Reports
+from gateway.config.document_objectives import SloEntry
 from gateway.config.document_routes import Limits, RouteEntry
 from gateway.config.document_upstreams import UpstreamEntry
 from gateway.config.schema import Shorthand, Switch
 from gateway.config.values import Duration, Network, Pause, Secretive, Share, Size, Texts, Url, WebUrl, key
-from gateway.domain.incident import Severity
 from gateway.domain.plan import Mode
 
 Algorithm = Literal[
@@ -194,17 +195,6 @@ class Remediate(msgspec.Struct, frozen=True):
     approval_ttl_s: Duration = key("approval_ttl", 1800.0)
 
 
-class NotifyEntry(msgspec.Struct, frozen=True):
-    """One place that is told."""
-
-    kind: Literal["slack", "webhook"]
-    name: str = ""
-    url_env: str = ""
-    url: WebUrl = ""
-    secret_env: str = ""
-    severities: tuple[Severity, ...] = tuple(Severity)
-
-
 class Document(msgspec.Struct, frozen=True):
     """The whole of sentinel.toml."""
 
@@ -219,7 +209,9 @@ class Document(msgspec.Struct, frozen=True):
     tenants: dict[str, Tenant] = {}
     upstreams: tuple[UpstreamEntry, ...] = ()
     routes: tuple[RouteEntry, ...] = ()
+    slos: tuple[SloEntry, ...] = ()
     detect: Detect = Detect()
     diagnose: Diagnose = Diagnose()
     remediate: Remediate = Remediate()
     notify: tuple[NotifyEntry, ...] = ()
+    reports: Reports = Reports()

@@ -26,6 +26,7 @@ class Signal(StrEnum):
     ERROR_RATE = "error_rate"  # errors per request
     LATENCY = "latency"  # p95, microseconds
     TRAFFIC = "traffic"  # requests per second
+    BUDGET = "budget"  # an error budget's burn rate
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -117,6 +118,8 @@ class Incident(msgspec.Struct, frozen=True):
     diagnosis: Diagnosis | None = None
     actions: tuple[Action, ...] = ()
     timeline: tuple[TimelineEntry, ...] = ()  # at most 500
+    acknowledged_by: str = ""  # who takes care of it; empty: nobody said so yet
+    acknowledged_at: float | None = None
 
     def moved_to(self, state: IncidentState) -> Incident:
         """This incident in another state.

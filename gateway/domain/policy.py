@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from gateway.domain.hours import Daily, Hours
 from gateway.domain.incident import Severity
 from gateway.domain.plan import Mode
 
@@ -45,11 +46,40 @@ class RemediateSettings(msgspec.Struct, frozen=True):
 
 
 class NotifyChannel(msgspec.Struct, frozen=True):
-    """One place that is told. The URL stands in the environment variable ``url_env`` (it often holds a secret)."""
+    """One place that is told. What is secret stands in an environment variable; a field that ends in ``_env`` names it.
+
+    ``outside`` of ``hours`` a message waits ("later"), is left out ("drop"), or goes to the channel of that name.
+    """
 
     name: str
-    kind: str  # slack, webhook
+    kind: str  # slack, slack_app, pagerduty, email, teams, webhook
     url_env: str = ""
-    url: str = ""  # only for webhook URLs without secrets
-    secret_env: str = ""  # webhook: key for the signature
+    url: str = ""  # only where it holds no secret
+    secret_env: str = ""  # webhook: key for the signature; slack_app: signing secret
     severities: tuple[Severity, ...] = (Severity.P1, Severity.P2, Severity.P3, Severity.P4)
+    tenants: tuple[str, ...] = ()  # empty: incidents of everybody
+    hours: Hours | None = None
+    outside: str = "later"
+    after_s: float | None = None  # told only of what nobody acknowledged for so long
+    remind_s: float | None = None  # told again and again while nobody acknowledges
+    reminders: int = 3  # at most so often
+    per_hour: int = 60  # more messages are drawn together
+    token_env: str = ""  # slack_app
+    channel: str = ""  # slack_app: id of the channel, or in the variable channel_env
+    channel_env: str = ""
+    approvers: tuple[str, ...] = ()  # slack_app: user ids, alone or linked to a dashboard user: U123=ana@example.org
+    routing_key_env: str = ""  # pagerduty
+    host: str = ""  # email: the mail server
+    port: int = 587
+    security: str = "starttls"  # starttls, tls, none
+    user_env: str = ""
+    password_env: str = ""
+    sender: str = ""
+    to: tuple[str, ...] = ()
+
+
+class ReportSettings(msgspec.Struct, frozen=True):
+    """What is told regularly, and to which channels; none named: every channel that takes text for people."""
+
+    daily: Daily | None = None
+    channels: tuple[str, ...] = ()

@@ -50,14 +50,16 @@ class Poster:
     ) -> None:
         await self._outward.__aexit__(kind, error, trace)
 
-    async def post(self, url: str, body: bytes, headers: dict[str, str], now: float) -> Answer:
-        """The answer to a POST with a status of success.
+    async def post(
+        self, url: str, body: bytes, headers: dict[str, str], now: float, *, most_bytes: int = _ANSWER_BYTES
+    ) -> Answer:
+        """The answer to a POST with a status of success, with at most ``most_bytes`` of its body.
 
         Raises:
             DeliveryError: it did not arrive or was refused; says whether and when to try again. Never shows the URL.
         """
         try:
-            answer = await self._outward.exchange("POST", url, headers=headers, most_bytes=_ANSWER_BYTES, body=body)
+            answer = await self._outward.exchange("POST", url, headers=headers, most_bytes=most_bytes, body=body)
         except OutwardError as error:
             raise DeliveryError(str(error), retryable=error.retryable) from error
         judge(urlsplit(url).hostname or "", answer, now)

@@ -33,7 +33,12 @@ class What(StrEnum):
     RETURNED = "action_reverted"
     FAILED = "action_failed"
     ESCALATED = "escalated"  # what was tried did not help, or no longer does
+    REJECTED = "action_rejected"
+    ACKNOWLEDGED = "acknowledged"
+    UNACKNOWLEDGED = "unacknowledged"  # nobody takes care of it yet
     CLOSED = "closed"
+    REPORT = "report"  # what is told regularly
+    DIGEST = "digest"  # many messages drawn together
     TEST = "test"
 
 
@@ -45,8 +50,20 @@ class Link(msgspec.Struct, frozen=True):
     wants_decision: bool = False
 
 
+class Decision(msgspec.Struct, frozen=True):
+    """The action that waits, as buttons need it: what is pressed holds for exactly this."""
+
+    action_id: str
+    fingerprint: str
+    effect: str
+
+
 class Message(msgspec.Struct, frozen=True):
-    """One piece of news. ``key`` is ``incident:{id}:{what}:{n}``: the same news is told once to each channel."""
+    """One piece of news. ``key`` is ``incident:{id}:{what}:{n}``: the same news is told once to each channel.
+
+    ``about``, ``standing``, ``decision`` and ``acknowledged`` say how the incident stands as a whole, for channels that
+    keep one picture of it up to date.
+    """
 
     key: str
     what: What
@@ -59,24 +76,33 @@ class Message(msgspec.Struct, frozen=True):
     incident_id: str = ""
     tenant: str = ""
     version: int = SCHEMA_VERSION
+    about: str = ""  # the incident's own title
+    standing: tuple[str, ...] = ()
+    decision: Decision | None = None
+    acknowledged: bool = False
 
 
-def of_incident(incident: Incident, what: What, now: float, *, base_url: str = "") -> Message:
-    """News of the incident itself: OPENED, RAISED, DIAGNOSED, ESCALATED or CLOSED.
+def of_incident(incident: Incident, what: What, now: float, *, base_url: str = "", occasion: str = "1") -> Message:
+    """News of the incident itself: OPENED, RAISED, DIAGNOSED, ESCALATED, ACKNOWLEDGED, UNACKNOWLEDGED or CLOSED.
 
     Args:
         incident: as it stands now.
         what: the news.
         now: seconds since the epoch.
         base_url: where the dashboard is reached, such as ``https://gateway.example``; without it there are no links.
+        occasion: tells one UNACKNOWLEDGED from the next.
     """
     lines, numbering = {
         What.RAISED: (_raised(incident), incident.severity.value),
         What.DIAGNOSED: (_diagnosed(incident), _diagnosis_number(incident)),
         What.ESCALATED: (_escalated(incident), str(sum(one.kind == _ESCALATION for one in incident.timeline))),
+        What.ACKNOWLEDGED: ((f"{incident.acknowledged_by} takes care of it.",), "1"),
+        What.UNACKNOWLEDGED: (_unacknowledged(incident, now), occasion),
         What.CLOSED: (_closed(incident, now), "1"),
     }.get(what, (_opened(incident), "1"))
     heads = {
+        What.ACKNOWLEDGED: "Acknowledged: ",
+        What.UNACKNOWLEDGED: "Still open: ",
         What.RAISED: "Worse: ",
         What.DIAGNOSED: "Diagnosed: ",
         What.ESCALATED: "Please look: ",
@@ -86,12 +112,13 @@ def of_incident(incident: Incident, what: What, now: float, *, base_url: str = "
 
 
 def of_action(incident: Incident, action: Action, what: What, now: float, *, base_url: str = "") -> Message:
-    """News of one action: PROPOSED, EXECUTED, VERIFIED, RETURNED or FAILED."""
+    """News of one action: PROPOSED, REJECTED, EXECUTED, VERIFIED, RETURNED or FAILED."""
     place = f"{action.target} of {action.upstream}" if action.target else action.upstream
     if action.executed_at is not None and not action.directive_id:
         place = f"Dry run: {place}"  # executed without a directive: nothing was changed
     title, lines = {
         What.PROPOSED: (f"Please decide: take {place} out?", _proposed(action, now)),
+        What.REJECTED: (f"Declined: {place} stays in", _rejected(action)),
         What.EXECUTED: (f"{place} was taken out", _executed(action)),
         What.VERIFIED: (f"{_verdict(action)}: {place} is out", _outcome(action)),
         What.RETURNED: (f"{place} is back in rotation", _returned(action)),
@@ -150,7 +177,38 @@ def _message(
         links=(*links, Link("Open the incident", page)) if page else (),
         incident_id=incident.id,
         tenant=incident.tenant,
+        about=plain(incident.title, _TITLE_LENGTH),
+        standing=tuple(cut for line in _standing(incident) if (cut := plain(line, _LINE_LENGTH))),
+        decision=_decision(incident),
+        acknowledged=bool(incident.acknowledged_by),
     )
+
+
+def _standing(incident: Incident) -> tuple[str, ...]:
+    """How the incident stands now, in at most four lines."""
+    found = incident.diagnosis.report.root_cause if incident.diagnosis else ""
+    cause = f"Cause: {found}" if found else "The cause is not clear."
+    if incident.state is IncidentState.CLOSED:
+        return (cause, f"Closed: {incident.close_reason or 'it is over'}.".replace("..", "."))
+    last = incident.actions[-1] if incident.actions else None
+    done = ""
+    if last is not None and last.outcome is not None:
+        done = f"{_verdict(last)}. {last.outcome.statement}"
+    elif last is not None and last.executed_at is not None:
+        done = f"Done: {last.effect}"
+    elif last is not None and last.state is ActionState.PENDING:
+        done = f"Waits for a decision: {last.effect}"
+    by = incident.acknowledged_by
+    return (cause, done, f"{by} takes care of it." if by else "Nobody has acknowledged it yet.")
+
+
+def _decision(incident: Incident) -> Decision | None:
+    if incident.state is IncidentState.CLOSED:
+        return None
+    waiting = [action for action in incident.actions if action.state is ActionState.PENDING]
+    if not waiting:
+        return None
+    return Decision(waiting[-1].id, waiting[-1].fingerprint, plain(waiting[-1].effect, _LINE_LENGTH))
 
 
 def _fields(incident: Incident, now: float) -> tuple[tuple[str, str], ...]:
@@ -195,6 +253,11 @@ def _escalated(incident: Incident) -> tuple[str, ...]:
     return ("The gateway is at its end here; a person has to look. The last it did:", *told[-3:])
 
 
+def _unacknowledged(incident: Incident, now: float) -> tuple[str, ...]:
+    since = duration(now - incident.opened_at)
+    return (f"It is open since {since}, and nobody has acknowledged it.", *_standing(incident)[:2])
+
+
 def _closed(incident: Incident, now: float) -> tuple[str, ...]:
     ended = incident.closed_at or now
     done = tuple(
@@ -215,6 +278,11 @@ def _proposed(action: Action, now: float) -> tuple[str, ...]:
         f"Undo: {action.undo}",
         f"It lapses in {duration(action.expires_at - now)} if nobody decides.",
     )
+
+
+def _rejected(action: Action) -> tuple[str, ...]:
+    why = f"Why: {action.note.rstrip('.')}." if action.note else "No reason was given."
+    return (f"Declined by {action.decided_by}.", why, "Nothing was changed.")
 
 
 def _executed(action: Action) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ MOST_BLOCKS = 50
 MOST_TEXT = 3000
 MOST_FIELDS = 10
 MOST_FIELD_TEXT = 2000
-_MOST_NOTICE = 1000  # what a phone shows before the message is opened
+MOST_NOTICE = 1000  # what a phone shows before the message is opened
 _MOST_LINK = 1400  # two fit into a section whole; a longer one is left out, since a torn one leads elsewhere
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 # Inside our own bold, these would end it or begin another style; the look-alikes do not.
@@ -31,6 +31,7 @@ class Slack:
     """One Slack channel, behind one incoming webhook."""
 
     kind = "slack"
+    draws_together = True
 
     def __init__(self, name: str, url: str, poster: Poster) -> None:
         self.name = name
@@ -46,17 +47,12 @@ class Slack:
 def payload(message: Message) -> Json:
     """The body for Slack: a notice for the lock screen, and the blocks."""
     head = f"{message.severity} · {message.title}"
-    blocks: list[Json] = [_section(f"*{escaped(head.translate(_NO_STYLE), MOST_TEXT - 2)}*")]
-    blocks += [_section(text) for text in _paragraphs(message.lines)]
-    if message.fields:
-        fields = [
-            _text(f"*{escaped(name.translate(_NO_STYLE), 100)}*\n{escaped(value, MOST_FIELD_TEXT - 110)}")
-            for name, value in message.fields[:MOST_FIELDS]
-        ]
-        blocks.append({"type": "section", "fields": fields})
+    blocks: list[Json] = [section(f"*{styled(head, MOST_TEXT - 2)}*")]
+    blocks += [section(text) for text in paragraphs(message.lines)]
+    blocks += fields(message.fields)
     if links := [made for link in message.links if 0 < len(made := _link(link)) <= _MOST_LINK]:
-        blocks.append(_section("  ·  ".join(links[:2])))
-    notice = escaped(" ".join((head, *message.lines[:1])), _MOST_NOTICE)
+        blocks.append(section("  ·  ".join(links[:2])))
+    notice = escaped(" ".join((head, *message.lines[:1])), MOST_NOTICE)
     return {"text": notice, "blocks": blocks[:MOST_BLOCKS], "unfurl_links": False, "unfurl_media": False}
 
 
@@ -73,7 +69,20 @@ def escaped(text: str, limit: int) -> str:
     return "".join(out)
 
 
-def _paragraphs(lines: tuple[str, ...]) -> list[str]:
+def styled(text: str, limit: int) -> str:
+    """The same for text inside our own bold, which it can neither end nor change."""
+    return escaped(text.translate(_NO_STYLE), limit)
+
+
+def fields(pairs: tuple[tuple[str, str], ...]) -> list[Json]:
+    """Names with their values, as the one section they fit into."""
+    made = [
+        _text(f"*{styled(name, 100)}*\n{escaped(value, MOST_FIELD_TEXT - 110)}") for name, value in pairs[:MOST_FIELDS]
+    ]
+    return [{"type": "section", "fields": made}] if made else []
+
+
+def paragraphs(lines: tuple[str, ...]) -> list[str]:
     """The lines, as few texts of at most MOST_TEXT characters as will hold them."""
     texts: list[str] = []
     for line in lines:
@@ -94,7 +103,8 @@ def _link(link: Link) -> str:
     return f"*{text}*" if link.wants_decision else text
 
 
-def _section(text: str) -> Json:
+def section(text: str) -> Json:
+    """A block of text, already escaped."""
     return {"type": "section", "text": _text(text)}
 
 

@@ -28,6 +28,7 @@ class Webhook:
     """One receiver."""
 
     kind = "webhook"
+    draws_together = False  # every message is one event for a program
 
     def __init__(self, name: str, url: str, poster: Poster, secret: bytes = b"") -> None:
         self.name = name

@@ -13,7 +13,8 @@ from gateway.config.checking import check_text
 from gateway.config.document import Document
 from gateway.config.findings import Report
 from gateway.config.positions import Positions
-from gateway.config.rules.operations import KEY_VARIABLES, SLACK_VARIABLE
+from gateway.config.rules.operations import KEY_VARIABLES
+from gateway.config.rules.telling import SLACK_VARIABLE, USUAL_VARIABLES
 from gateway.config.schema import leaves, table
 from gateway.config.starter import init_text
 from gateway.settings import Settings

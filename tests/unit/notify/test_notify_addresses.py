@@ -111,7 +111,7 @@ def test_channels_are_built_from_the_environment() -> None:
         (NotifyChannel(name="a", kind="webhook", url_env="U"), {"U": "http://h:99999/hidden"}, "http:// or https://"),
         (NotifyChannel(name="a", kind="webhook", url_env="U"), {"U": "https://u:hidden@h"}, "password"),
         (NotifyChannel(name="a", kind="webhook", url="http://h/", secret_env="K"), {}, "variable K is not set"),
-        (NotifyChannel(name="a", kind="fax", url="http://h/"), {}, "use slack or webhook"),
+        (NotifyChannel(name="a", kind="fax", url="http://h/"), {}, "use one of slack, slack_app, pagerduty"),
     ],
 )
 def test_a_channel_that_cannot_work_is_refused_without_showing_its_url(
