@@ -39,6 +39,7 @@ class Origin(http.server.ThreadingHTTPServer):
         self.seen: list[dict[str, Any]] = []
         self.answer: Callable[[str, str], tuple[int, bytes]] | None = None
         self.delay_s = 0.0
+        self.fields: dict[str, str] = {}  # header fields of every answer
 
 
 class _OriginHandler(http.server.BaseHTTPRequestHandler):
@@ -61,6 +62,8 @@ class _OriginHandler(http.server.BaseHTTPRequestHandler):
         if self.server.answer is not None:
             status, answer = self.server.answer(self.command, self.path)
         self.send_response(status)
+        for name, value in self.server.fields.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         if self.command != "HEAD":
