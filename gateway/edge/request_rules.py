@@ -33,11 +33,13 @@ _LENGTH = re.compile(rb"[0-9]{1,18}")
 # Paths that two programs may read differently. In order: bytes that do not belong in a target; backslash and fragment;
 # empty segments; percent-encoded control bytes, "/", "\" and unreserved characters (RFC 3986 section 6.2.2.2 makes the
 # encoded and the plain form the same resource, so "/%61dmin" would reach /admin past its route); broken encodings;
-# "." and ".." segments, also with a path parameter, which some servers cut off first ("/..;/").
+# overlong UTF-8, which careless decoders take for the plain character ("%c0%af" for "/"); "." and ".." segments, also
+# with a path parameter, which some servers cut off first ("/..;/").
 _AMBIGUOUS = re.compile(
     rb"[^!-~]|[\\#]|//"
     rb"|%(?:[01][0-9a-f]|2[def]|3[0-9]|4[1-9a-f]|5[0-9acf]|6[1-9a-f]|7[0-9aef])"
     rb"|%(?![0-9a-f]{2})"
+    rb"|%(?:c[01]%[89ab]|e0%[89]|f0%8)"
     rb"|/\.{1,2}(?=[/;]|$)",
     re.IGNORECASE,
 )
@@ -46,6 +48,8 @@ _BAD_QUERY = re.compile(rb"[^!-~\x80-\xff]|#")
 # Fields a step reads. Of the first group a second one is refused: two programs would choose differently.
 _ONCE = frozenset({b"host", b"content-length", b"transfer-encoding", b"authorization", b"x-api-key"})
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+# llhttp reads these like HTTP/1.1, which they are not. Servers that do speak HTTP/2 name it "2" over ASGI.
+_FALSE_VERSIONS = frozenset({"0.9", "2.0"})
 _WANTED = _ONCE | {b"x-request-id", b"traceparent", b"x-forwarded-for", b"user-agent", b"upgrade"}
 
 
@@ -134,6 +138,8 @@ def _judge_target(exchange: Exchange) -> Refusal | None:
     why = _judge_method(exchange.method)
     if why is not None:
         return why
+    if exchange.version in _FALSE_VERSIONS:
+        return _bad("The HTTP version must be 1.1 or 1.0.")
     form = exchange.target_form
     path = exchange.path
     if path[:1] != b"/" or (form is not None and form[:1] != b"/"):

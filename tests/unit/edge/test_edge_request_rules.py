@@ -30,6 +30,8 @@ def status_of(**changes) -> int:
         b"/100%25",
         b"/a:b@c",
         b"/.well-known/x",
+        b"/%E0%A4%85/%F0%9F%8E%89",
+        b"/latin-1/%C0/%C1x",
     ],
 )
 def test_an_ordinary_path_is_accepted_untouched(path):
@@ -44,6 +46,7 @@ def test_an_ordinary_path_is_accepted_untouched(path):
         b"/a/../b", b"/..", b"/a/..", b"/./a", b"/a/.", b"/a/%2e%2e/b", b"/a/%2E./b", b"/a%2fb", b"/a%2Fb", b"/a%5cb",
         b"/a\\b", b"//a", b"/a//b", b"/a#b", b"/a b", b"/a\x00b", b"/a\x7fb", b"/caf\xc3\xa9", b"/a%00b", b"/a%0d%0ab",
         b"/%61dmin", b"/my%2Dadmin", b"/a%zz", b"/a%2", b"/a/..;/b", b"/..;x=1/b", b"a", b"*", b"",
+        b"/a%c0%afb", b"/%C0%AE%C0%AE/b", b"/%c1%9c", b"/%e0%80%af", b"/%E0%9F%BF", b"/%f0%80%80%af",
     ],
 )  # fmt: skip
 def test_a_path_that_two_programs_may_read_differently_is_refused(path):
@@ -53,6 +56,11 @@ def test_a_path_that_two_programs_may_read_differently_is_refused(path):
 @pytest.mark.parametrize("form", [b"http://evil.example/orders/1", b"*", b"shop.example:443", b"/orders/1#x"])
 def test_a_target_that_is_not_a_plain_path_is_refused(form):
     assert status_of(target_form=form) == 400
+
+
+@pytest.mark.parametrize(("version", "status"), [("0.9", 400), ("2.0", 400), ("1.0", 200), ("1.1", 200), ("2", 200)])
+def test_what_only_looks_like_http_1_is_refused(version, status):
+    assert status_of(version=version) == status
 
 
 @pytest.mark.parametrize("method", [b"CONNECT", b"GE T", b"", b"GET\r\n", b"A" * 33])
