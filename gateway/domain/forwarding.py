@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -11,6 +11,19 @@ from gateway.domain.routing import Route
 from gateway.domain.upstreams import Upstream
 
 Headers = list[tuple[bytes, bytes]]  # names in lower case, in the order received
+
+
+class RepeatedHeaders(list[tuple[bytes, bytes]]):
+    """Fields of a head that comes again and again, byte for byte: one object for all its messages, never changed.
+
+    ``derived`` is for the one stage these fields are made for, to keep what it made of them the first time.
+    """
+
+    __slots__ = ("derived",)
+
+    def __init__(self, fields: Headers) -> None:
+        super().__init__(fields)
+        self.derived: Any = None
 
 
 class Outbound(msgspec.Struct, eq=False, kw_only=True):
@@ -89,6 +102,13 @@ class Sink(Protocol):
 
     def resume(self) -> None:
         """Go on reading the client's request body."""
+
+
+class WholeSink(Sink, Protocol):
+    """A sink that can also take an answer in one piece, which saves most answers two thirds of the calls."""
+
+    def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """Stands for ``head``, one ``body`` (if there is any) and ``end``."""
 
 
 class Call(Protocol):

@@ -109,6 +109,13 @@ class AsgiForward:
         self._ended = True
         self._wake()
 
+    def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """All of it at once."""
+        self._ended = True
+        if body:
+            self._chunks.append(body)
+        self.head(status, headers)
+
     def failed(self, failure: UpstreamFailure) -> None:
         """No whole answer will come."""
         self._failure = failure

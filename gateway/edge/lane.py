@@ -189,7 +189,7 @@ class LaneProtocol(StrictHttpProtocol):
         self._in_message = False
         request = self._latest
         if isinstance(request, LaneRequest):
-            request.whole()
+            request.received_all()
         else:
             super().on_message_complete()
 

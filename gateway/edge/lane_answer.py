@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.edge import answer
 from gateway.edge.answer_head import CHUNKED, joined, written_head
+from gateway.edge.exchange import now_us
 from gateway.edge.server_cycle import JOIN_BYTES
 
 if TYPE_CHECKING:
     import asyncio
 
-    from gateway.domain.forwarding import Forwarder, Headers
+    from gateway.domain.forwarding import Forwarder, Headers, RepeatedHeaders
     from gateway.edge.exchange import Exchange
     from gateway.edge.steps import Steps
 
@@ -51,6 +52,14 @@ class Connection(Protocol):
 MAX_REMEMBERED_HEADS = 512
 MAX_REMEMBERED_FIELDS = 32
 _written: dict[tuple[object, ...], tuple[bytes, int]] = {}
+
+
+def repeated_head(status: int, headers: RepeatedHeaders) -> tuple[bytes, int]:
+    """What :func:`_usual_head` gives, kept with the fields."""
+    known: tuple[bytes, int] | None = headers.derived
+    if known is None:
+        known = headers.derived = _usual_head(status, headers)
+    return known
 
 
 def _usual_head(status: int, headers: Headers) -> tuple[bytes, int]:
@@ -105,6 +114,22 @@ class LaneAnswer:
         head, self._head = self._head, b""
         if head and not self.response_complete:
             self._connection.transport.write(head)
+
+    def _write_whole(self, status: int, headers: RepeatedHeaders, body: bytes) -> bool:
+        """Write an answer that came in one piece, to a client that stays; False where that is not possible."""
+        head, length = repeated_head(status, headers)
+        if length != len(body) or length > JOIN_BYTES:
+            return False
+        exchange = self.exchange
+        exchange.first_byte_at = now_us()
+        exchange.status = status
+        exchange.bytes_out = length
+        self.response_started = True
+        # The head was judged when it came first, and in our lines nothing ends a line early: the id is visible ASCII.
+        limits = exchange.verdict.lines() if exchange.verdict is not None else b""
+        lines = b"%bx-request-id: %b\r\n%b\r\n%b" % (head, exchange.request_id.encode("ascii"), limits, body)
+        self._connection.transport.write(lines)
+        return True
 
     def _render(self, status: int, fields: Headers) -> None:
         """Make the head. Raises UnwritableError when a field could be taken for more than one line."""

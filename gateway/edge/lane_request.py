@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway import logs
+from gateway.domain.forwarding import RepeatedHeaders
 from gateway.domain.traffic import ErrorKind
 from gateway.edge import answer, asgi_forward, request_rules
 from gateway.edge.asgi_forward import CLIENT_GONE_STATUS
@@ -52,6 +53,7 @@ class LaneRequest(LaneAnswer):
         "_forwarded",
         "_uploaded",
         "_upstream",
+        "_usual",
         "_waits_since",
         "held",
         "more_body",
@@ -69,6 +71,8 @@ class LaneRequest(LaneAnswer):
         self._upstream: Upstream | None = None
         self._early = b""  # of the body, before the request could be sent on
         self._waits_since = 0
+        # Nothing of the request changes how its answer is written.
+        self._usual = keep_alive and not more_body and exchange.method != b"HEAD"
         self._expects_100 = expects_100
         self._forwarded = self._uploaded = self._ending = False
 
@@ -102,7 +106,7 @@ class LaneRequest(LaneAnswer):
         except Exception as error:  # noqa: BLE001 - see start
             self._crash(error)
 
-    def whole(self) -> None:
+    def received_all(self) -> None:
         """The body is whole."""
         self.more_body = False
         if self.response_complete:
@@ -175,6 +179,29 @@ class LaneRequest(LaneAnswer):
             self._connection.hold_head(self)
         except Exception as error:  # noqa: BLE001 - see start
             self._crash(error)
+
+    def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """All of it arrived at once: what most answers are, and worth a way of its own."""
+        try:
+            if (
+                self._usual
+                and not self.response_complete
+                and type(headers) is RepeatedHeaders
+                and self.exchange.runtime.answers_plainly
+                and self._write_whole(status, headers, body)
+            ):
+                if self._connection.write_paused:
+                    self._ending = True
+                else:
+                    self._complete()
+                return
+        except Exception as error:  # noqa: BLE001 - see start
+            self._crash(error)
+            return
+        self.head(status, headers)
+        if body:
+            self.body(body)
+        self.end()
 
     def body(self, chunk: bytes) -> None:
         """Some of the body arrived."""

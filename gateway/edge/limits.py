@@ -80,6 +80,9 @@ class LimitSet:
             for name, rule in zip(quoted, enforced, strict=True)
         )
         self._policy = policy if self._months else policy.replace(b"%%", b"%")
+        self._line: bytes | None = None  # of the usual set: one limit that refuses
+        if self.refusing == 1 and not self._months:
+            self._line = b"ratelimit-policy: %b\r\nratelimit: %b\r\n" % (policy, self._remaining[0])
 
     def buckets(self, share: int) -> tuple[Bucket, ...]:
         """The buckets of one worker out of ``share``. Quotas are whole: workers of a node count them together."""
@@ -107,6 +110,16 @@ class LimitSet:
         if not self._months:
             return self._policy
         return self._policy % ((period(MONTH, wall_ticks()).seconds,) * self._months)
+
+    def lines(self, answers: list[int], at: int) -> bytes:
+        """Both fields as lines of a head, each with its end; nothing where no limit refuses."""
+        if self._line is not None:
+            reset = answers[at + 1] or answers[at + 2]
+            return self._line % (answers[at], -(-reset // TICKS_PER_S))
+        if not self.refusing:
+            return b""
+        fields = self.policy_field(), self.remaining_field(answers, at)
+        return b"ratelimit-policy: %b\r\nratelimit: %b\r\n" % fields
 
     def remaining_field(self, answers: list[int], at: int) -> bytes:
         """The RateLimit field's value for three integers per bucket that begin at ``answers[at]``."""
@@ -180,6 +193,10 @@ class Verdict:
         """What the refused caller is told."""
         what = "The limit is used up" if self.busy is None else "As many requests as may be at once are under way"
         return f"{what}; try again in {self.retry_after_s()} s."
+
+    def lines(self) -> bytes:
+        """What :meth:`fields` says, as lines of a head."""
+        return b"" if self.limits is None or self.answers is None else self.limits.lines(self.answers, self.at)
 
     def fields(self) -> Headers:
         """RateLimit-Policy and RateLimit, or nothing when no bucket was asked or none of them refuses."""

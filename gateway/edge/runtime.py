@@ -73,6 +73,8 @@ class Runtime:
             self.answers = answers(snapshot)
             listed = [(route.name, access_list(route.allow, route.deny)) for route in snapshot.routes]
             self.route_access = {name: access for name, access in listed if access is not None}
+        # Whether an upstream's fields go to the client as they came, with ours behind them.
+        self.answers_plainly = self.answers is None and not self.policy.server_timing
         self.has_cors = any(route.cors is not None for route in snapshot.routes)
         self.splits: dict[str, Splitter] = splitters(snapshot.routes, previous.splits if previous else {})
         self.redirects = redirections(snapshot.routes)

@@ -64,6 +64,7 @@ class AnswerReader:
         phase: where the answer stands.
         untouched: whether not one byte of it has arrived.
         problem: with BROKEN, what the upstream did wrong; empty when the mistake was our own.
+        whole: a plain answer that came in one read, status, fields and body, of which the sink has not heard; or None.
         switched: whether the connection is a WebSocket now: its body is whatever comes, until the upstream closes.
     """
 
@@ -81,10 +82,12 @@ class AnswerReader:
         "_silent",
         "_sink",
         "_surplus",
+        "_takes_whole",
         "_until_close",
         "phase",
         "problem",
         "switched",
+        "whole",
     )
 
     def __init__(self, *, plainly: bool = True) -> None:
@@ -92,6 +95,8 @@ class AnswerReader:
         self._sink: Sink
         self._head_only = False
         self._plainly = plainly
+        self._takes_whole = False
+        self.whole: tuple[int, Headers, bytes] | None = None
         self.phase = Phase.IDLE
         self._head_bytes = 0
         self._keep_alive = False
@@ -110,12 +115,19 @@ class AnswerReader:
         self._accept = b""  # the Sec-WebSocket-Accept that a 101 must have; empty when no upgrade was asked for
         self.switched = False
 
-    def expect(self, sink: Sink, *, head_only: bool) -> None:
-        """Wait for the answer to a request that is being sent; ``head_only`` when its method is HEAD."""
+    def expect(self, sink: Sink, *, head_only: bool, takes_whole: bool = False) -> None:
+        """Wait for the answer to a request that is being sent.
+
+        Args:
+            sink: hears of it, unless it is told of a whole one by who reads :attr:`whole`.
+            head_only: the request's method is HEAD.
+            takes_whole: the sink need not hear of an answer that comes in one piece; see :attr:`whole`.
+        """
         if self._parsed:
             self._forget()
         self._sink = sink
         self._head_only = head_only
+        self._takes_whole = takes_whole
         self._head_bytes = 0
         self._keep_alive = self._surplus = False
         self.phase = _HEAD
@@ -166,12 +178,16 @@ class AnswerReader:
         """Read an answer whose head ends at ``end``; no more follows than its body."""
         status, headers, length, self._keep_alive = plain
         self._head_bytes = end
+        if self._takes_whole and len(data) - end == length:
+            self.whole = status, headers, data[end:]
+            self.phase = _WHOLE
+            return _WHOLE
         self._remaining = length
         self.phase = _BODY if length else _WHOLE
         if len(data) - end < length:
             self._parser = None  # the rest bypasses it
         try:
-            self._sink.head(status, headers.copy())
+            self._sink.head(status, headers)
             if len(data) > end and self.phase is _BODY:  # the sink may have stopped us
                 self._pass_on(data[end:])
         except Exception:  # noqa: BLE001 - where the parser would have caught it as well

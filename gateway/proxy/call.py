@@ -14,7 +14,7 @@ What a route's ``retry`` allows beyond that is in :mod:`gateway.proxy.watched_ca
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from gateway.domain.forwarding import UpstreamFailure
 from gateway.domain.traffic import ErrorKind
@@ -23,7 +23,7 @@ from gateway.proxy.headers import UnforwardableError, request_head
 from gateway.proxy.retry import IDEMPOTENT
 
 if TYPE_CHECKING:
-    from gateway.domain.forwarding import Outbound, Sink
+    from gateway.domain.forwarding import Headers, Outbound, Sink, WholeSink
     from gateway.domain.upstreams import Target
     from gateway.proxy.connection import UpstreamConnection
     from gateway.proxy.pool import TargetPool
@@ -70,11 +70,13 @@ class UpstreamCall:
         "connect_by",
         "deadline",
         "sink",
+        "takes_whole",
         "timeouts",
     )
 
     def __init__(self, service: Service, outbound: Outbound, sink: Sink) -> None:
         self.sink = sink
+        self.takes_whole = hasattr(sink, "whole")
         self.timeouts = outbound.upstream.timeout
         self.deadline = self.connect_by = inf
         self._service = service
@@ -210,6 +212,13 @@ class UpstreamCall:
         self._overloaded(f"every connection stayed busy for {self.timeouts.connect_s:g} s")
 
     # --- what the connection calls ---
+
+    def answered_at_once(self, status: int, headers: Headers, body: bytes) -> None:
+        """The whole answer came at once."""
+        if not self._done:
+            self._done = True
+            self._connection = self._body = None
+            cast("WholeSink", self.sink).whole(status, headers, body)
 
     def answer_whole(self) -> None:
         """Everything was delivered."""

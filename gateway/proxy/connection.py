@@ -16,7 +16,7 @@ from gateway.proxy.answer import AnswerReader, Phase
 from gateway.proxy.tls import ended_in_order
 
 if TYPE_CHECKING:
-    from gateway.domain.forwarding import Sink
+    from gateway.domain.forwarding import Headers, Sink
 
 WRITE_HIGH_BYTES = 64 * 1024  # unsent request body at which the client is paused
 READ_AHEAD_BYTES = 64 * 1024  # undecrypted answer at which TLS stops reading; both event loops would take 256 KiB
@@ -32,6 +32,10 @@ class Exchange(Protocol):
     """The request a connection is busy with."""
 
     sink: Sink
+    takes_whole: bool  # whether its sink takes a whole answer in one piece
+
+    def answered_at_once(self, status: int, headers: Headers, body: bytes) -> None:
+        """The whole answer came in one piece; the connection is already free or closed."""
 
     def answer_whole(self) -> None:
         """Everything was delivered; the connection is already free or closed."""
@@ -89,7 +93,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._request_sent = not has_body
         # While the client is still sending, its own deadlines hold (the edge's); ours begins with the last byte.
         self.deadline = inf if has_body else self._now() + timeouts.header_s
-        self._answer.expect(exchange.sink, head_only=head_only)
+        self._answer.expect(exchange.sink, head_only=head_only, takes_whole=exchange.takes_whole)
         self._transport.write(head)
 
     @property
@@ -232,18 +236,23 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _finish(self, exchange: Exchange) -> None:
         """The answer is whole: free the connection first, since the sink may ask for it at once."""
-        reusable = self._answer.reusable and self._request_sent and not self._closed
+        answer = self._answer
+        whole, answer.whole = answer.whole, None
+        reusable = answer.reusable and self._request_sent and not self._closed
         if reusable and self._had_body and self._transport.get_write_buffer_size():
             reusable = False  # answered early: the rest of the body would stand before the next request
         if reusable:
             self._exchange = None
-            self._answer.phase = _IDLE
+            answer.phase = _IDLE
             if self._reading_paused:
                 self.resume_reading()
             self._home.released(self, self._now())
         else:
             self.drop()
-        exchange.answer_whole()
+        if whole is None:
+            exchange.answer_whole()
+        else:
+            exchange.answered_at_once(*whole)
 
     def _become_websocket(self) -> None:
         """From now on bytes go both ways until one side closes; how long it may be quiet, the edge decides."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.domain.forwarding import RepeatedHeaders
+
 if TYPE_CHECKING:
     from gateway.domain.forwarding import Headers
 
@@ -36,7 +38,7 @@ _BODILESS = frozenset({204, 304})  # neither has a body, nor a Content-Length of
 
 
 class PlainHead(NamedTuple):
-    """What a plain head means. ``headers`` is shared: copy it before it is given away."""
+    """What a plain head means. ``headers`` is shared where the head is remembered."""
 
     status: int
     headers: Headers
@@ -68,7 +70,7 @@ def plain_head(head: bytes) -> PlainHead | None:
     if plain is not None and len(_lines) == lines_known and len(head) <= MAX_REMEMBERED_HEAD_BYTES:
         if len(_heads) >= MAX_REMEMBERED_HEADS:
             _heads.clear()
-        _heads[head] = plain
+        plain = _heads[head] = plain._replace(headers=RepeatedHeaders(plain.headers))
     return plain
 
 
