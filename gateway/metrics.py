@@ -103,6 +103,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("sentinel_target_healthy", "gauge", ("upstream", "target"), "1 when the target takes its full share."),
     Metric("sentinel_incidents_open", "gauge", ("severity",), "Open incidents."),
     Metric("sentinel_incidents_total", "counter", ("severity",), "Incidents opened."),
+    Metric(
+        "sentinel_slo_error_budget_remaining", "gauge", ("slo",), "Share of the error budget left; below 0: overspent."
+    ),
+    Metric(
+        "sentinel_slo_burn_rate", "gauge", ("slo", "window"), "Error budget burned, 1 being exactly the whole of it."
+    ),
     Metric("sentinel_actions_total", "counter", ("kind", "outcome"), "Actions by what became of them."),
     Metric("sentinel_detection_seconds", "histogram", (), "Time of one detection pass."),
     Metric("sentinel_model_tokens_total", "counter", ("provider", "direction"), "Tokens spent on reports."),

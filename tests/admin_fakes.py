@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.admin.audited import audited
 from gateway.admin.ports import AdminPorts
+from gateway.detect.burn_rate import Ledger, assess
 from gateway.domain.access import ApiKey, AuthMode
 from gateway.domain.audit import AuditEntry, ConfigDifference, ConfigRevision
 from gateway.domain.diagnosis import Claim, Confidence, Diagnosis, Evidence, Hypothesis, Report
@@ -24,6 +25,7 @@ from gateway.domain.histogram import bin_of
 from gateway.domain.identity import Actor, Role, Session, User
 from gateway.domain.incident import Anomaly, Incident, IncidentState, Place, Severity, Signal, TimelineEntry
 from gateway.domain.limits import Limit, Scope, TenantPlan
+from gateway.domain.objectives import Count, Objective, ObjectiveState
 from gateway.domain.paging import Page, RequestFilter
 from gateway.domain.plan import Action, ActionKind, ActionState, Outcome, Risk
 from gateway.domain.revocation import Revocation
@@ -34,6 +36,7 @@ from gateway.domain.upstreams import HealthCheck, Target, Upstream
 from gateway.domain.window import Window
 from gateway.errors import ConfigError, ConflictError, InvalidInputError, NotFoundError
 from gateway.identity.passwords import Passwords
+from gateway.notify.objective_report import daily_report
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -109,6 +112,19 @@ def some_keys(now: float = NOW) -> list[ApiKey]:
             expires_at=None if index else now + 30 * 86400,
         )
         for index, tenant in enumerate(TENANTS)
+    ]
+
+
+def some_objectives(now: float = NOW) -> list[ObjectiveState]:
+    """Orders are well; the payments' budget is nearly spent and burns."""
+    calm, burning = Ledger(30 * 86_400), Ledger(30 * 86_400)
+    for back in range(1, 1441):
+        minute = int(now) // 60 * 60 - back * 60
+        calm.set_minute(minute, Count(0, 600))
+        burning.set_minute(minute, Count(150 if back <= 7 else 0, 600))
+    return [
+        assess(Objective("orders-availability", route="orders"), calm, now),
+        assess(Objective("payments-fast", upstream="payments", latency_s=0.3), burning, now),
     ]
 
 
@@ -763,6 +779,7 @@ class FakeAdmin:
         self.target_states = {(name, target): "ok" for name, targets in TARGETS.items() for target in targets}
         self.target_states["payments", BROKEN] = "ejected"
         self.reasons: list[str] = []
+        self.objectives = some_objectives(now)
         self.exposition = b"# HELP sentinel_build_info Always 1.\n"
         bare = AdminPorts(
             incidents=self.incidents,
@@ -775,6 +792,8 @@ class FakeAdmin:
             revocations=self.revocations,
             audit=self.audit,
             configuration=self.configuration,
+            objectives=lambda: self.objectives,
+            objective_report=lambda: daily_report(self.objectives, self.clock()),
             window=self.window,
             snapshot=lambda: self.snapshot,
             target_states=lambda: self.target_states,

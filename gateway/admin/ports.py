@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gateway.domain.audit import AuditEntry, ConfigDifference, ConfigRevision
     from gateway.domain.identity import Actor, Session, User
     from gateway.domain.incident import Incident
+    from gateway.domain.objectives import ObjectiveState
     from gateway.domain.paging import Page, RequestFilter
     from gateway.domain.plan import Action
     from gateway.domain.revocation import Revocation
@@ -164,6 +165,8 @@ class AdminPorts:
     revocations: Revocations
     audit: Audit
     configuration: Configuration
+    objectives: Callable[[], Sequence[ObjectiveState]]
+    objective_report: Callable[[], str]  # Markdown
     window: Window
     snapshot: Callable[[], Snapshot]
     target_states: Callable[[], Mapping[tuple[str, str], str]]  # (upstream, target) → ok, ejected, trial, unhealthy

@@ -23,7 +23,7 @@ from gateway.admin.ports import AdminPorts
 from gateway.casebook import Casebook
 from gateway.collect.ship import Shipper
 from gateway.config import compile as compiling
-from gateway.config import snapshot_file
+from gateway.config import compile_objectives, snapshot_file
 from gateway.config.checking import load_file
 from gateway.config.file_watcher import ConfigFileWatcher
 from gateway.config.publisher import Publisher
@@ -34,12 +34,14 @@ from gateway.control.gauges import Gauges
 from gateway.control.key_sets import KeySets
 from gateway.control.keys import PublishedKeys
 from gateway.control.leadership import Leadership
+from gateway.control.objectives import Objectives
 from gateway.control.readiness import reasons_not_ready
 from gateway.control.revocations import PublishedRevocations
 from gateway.control.rounds import Rounds
 from gateway.control.start import offer_setup, prepare_schema, unix_listener, warm
 from gateway.control.telling import Herald
 from gateway.control.traffic import LiveTail, Traffic
+from gateway.detect.burn_rate import BudgetBurn
 from gateway.detect.detectors import in_service
 from gateway.detect.grouping import Grouper
 from gateway.diagnose.analyst import Analyst
@@ -50,6 +52,7 @@ from gateway.identity.setup_link import SetupLink
 from gateway.notify.addresses import refusal
 from gateway.notify.channels import build as build_channels
 from gateway.notify.http_post import Poster
+from gateway.notify.objective_report import daily_report
 from gateway.notify.outbox import Outbox
 from gateway.pipeline import Pipeline
 from gateway.proxy.health import Prober
@@ -66,6 +69,7 @@ from gateway.store.incidents import Incidents
 from gateway.store.journal import Journal
 from gateway.store.journaled import JournaledActions, JournaledAudit, JournaledIncidents
 from gateway.store.leases import Leases
+from gateway.store.objective_counts import ObjectiveCounts
 from gateway.store.outbox import Outbox as OutboxStore
 from gateway.store.records import Records
 from gateway.store.revisions import Revisions as RevisionStore
@@ -159,6 +163,16 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         base_url = compiling.admin_url(document)
         herald = Herald(outbox, base_url=base_url, clock=clock)
 
+        # What was promised, and how fast it is being spent.
+        objectives = Objectives(
+            ObjectiveCounts(store),
+            window,
+            lambda: compile_objectives.objectives(publisher.configuration.document),
+            set_gauges=meters.set_all,
+            clock=clock,
+        )
+        budget_burn = BudgetBurn(objectives.states)
+
         # One incident's way.
         changes = ChangeLog()
         diagnose = compiling.diagnose_settings(document)
@@ -181,7 +195,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
 
         pipeline = Pipeline(
             window=window,
-            detectors=lambda: detectors(detect_settings()),
+            detectors=lambda: (*detectors(detect_settings()), budget_burn),
             grouper=lambda: Grouper(detect_settings().cooldown_s),
             casebook=Casebook(incidents, on_open=gauges.incidents, on_action=gauges.action),
             analysis=Diagnostician(window, snapshot, changes, analyst, has_model=model is not None, clock=clock),
@@ -232,6 +246,8 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
                 revocations=revocations,
                 audit=audit,
                 configuration=revisions,
+                objectives=objectives.states,
+                objective_report=lambda: daily_report(objectives.states(), clock()),
                 window=window,
                 snapshot=snapshot,
                 target_states=board.states,
@@ -281,6 +297,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             watch_parent(stopping),
             rounds.run(),
             key_sets.run(),
+            objectives.run(),
         )
         servers = [serve(server(LocalSocket(admin)), unix_listener(folder.control_socket), stopping)]
         if listener is not None:

@@ -19,6 +19,7 @@ from gateway.cli import (
     incidents,
     loadtest,
     notifying,
+    objectives,
     people,
     restarting,
     routes,
@@ -83,6 +84,7 @@ app.add_typer(incidents.app, name="incidents")
 app.add_typer(configuration.app, name="config")
 app.add_typer(routes.app, name="routes")
 app.add_typer(notifying.app, name="notify")
+app.command()(objectives.slo)
 app.command()(traffic.openapi)
 app.command()(loadtest.loadtest)
 

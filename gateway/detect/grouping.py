@@ -26,7 +26,7 @@ _TOGETHER_S = 180.0
 _FRESH_S = 60.0
 
 # Failing says more about a cause than slowness, and both more than a change of traffic.
-_SIGNALS = (Signal.ERROR_RATE, Signal.LATENCY, Signal.TRAFFIC)
+_SIGNALS = (Signal.ERROR_RATE, Signal.LATENCY, Signal.BUDGET, Signal.TRAFFIC)
 
 
 class Open(msgspec.Struct, frozen=True):
@@ -120,6 +120,9 @@ class Grouper:
             why=_why_together(cause, members),
             anomalies=found,
         )
+        if signal is Signal.BUDGET and (spender := _spender(cause, opening.onset, closed)) is not None:
+            why = f"incident {spender.id} spent it and was closed a moment ago; the long windows still remember"
+            return Suppress(opening.dedup_key, spender.id, why, found)
         before = max(
             (one for one in closed if one.dedup_key == opening.dedup_key),
             key=lambda one: one.closed_at or 0.0,
@@ -128,6 +131,18 @@ class Grouper:
         if before is None or now - (before.closed_at or 0.0) >= self._cooldown_s:
             return opening
         return _again(opening, before, self._cooldown_s, now)
+
+
+def _spender(cause: str, onset: float, closed: list[Incident]) -> Incident | None:
+    """The incident of the same service during which its budget began to burn; not one about the budget itself."""
+    spent = (
+        one
+        for one in closed
+        if one.dedup_key.partition(":")[0] == (cause or "gateway")
+        and one.signal is not Signal.BUDGET
+        and onset <= (one.closed_at or 0.0)
+    )
+    return max(spent, key=lambda one: one.closed_at or 0.0, default=None)
 
 
 def _again(opening: Open, before: Incident, cooldown_s: float, now: float) -> Decision:
@@ -228,6 +243,8 @@ def _title(cause: str, own: list[Anomaly], signal: Signal) -> str:
         return f"{worst.observed * 100:.0f} % of requests fail at {where}"
     if signal is Signal.LATENCY:
         return f"{where[0].upper()}{where[1:]} is slow: p95 {worst.observed / 1000:.0f} ms"
+    if signal is Signal.BUDGET:
+        return f"The error budget of {where} burns {worst.observed:.1f} times too fast"
     direction = "fell" if worst.observed < worst.expected else "rose"
     return f"Traffic {direction} to {worst.observed:.1f} requests/s at {spoken(worst.place)}"
 

@@ -25,6 +25,7 @@ _ENOUGH = 10  # requests in that minute; fewer is quiet
 QUIET_S = 300.0  # quiet, or thin and clear, for so long is over as well: nobody is hurt where nobody calls
 _BEFORE_S = 1800.0
 _SPARE_SHARE = 0.02  # above the usual share that still counts as clear
+_SILENT_S = 150.0
 _SETTLED_S = 2.0  # the running bin may still grow
 
 
@@ -50,6 +51,8 @@ def recovered(
         (anomaly.place, anomaly.signal): anomaly
         for anomaly in incident.anomalies
         if (anomaly.place.upstream, anomaly.place.target) not in set_aside
+        # A budget goes on burning by its windows after the fault: it holds open what it opened, and nothing else.
+        and (anomaly.signal is not Signal.BUDGET or incident.signal is Signal.BUDGET)
     }
     for anomaly in judged.values():
         if (trouble := _still(anomaly, incident, window, now)) is not None:
@@ -68,6 +71,9 @@ def _still(anomaly: Anomaly, incident: Incident, window: Window, now: float) -> 
     end = now - _SETTLED_S
     if anomaly.signal is Signal.TRAFFIC:
         return _still_traffic(anomaly, window, end)
+    if anomaly.signal is Signal.BUDGET:
+        # Spoken of every minute while it burns too fast; two minutes of silence and it does not any more.
+        return f"{where}: its error budget still burns too fast" if now - anomaly.seen_at < _SILENT_S else None
     inside = _inside(anomaly.place)
     start = end // FINE_S * FINE_S - _BINS * FINE_S
     if start < incident.onset:

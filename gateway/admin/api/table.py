@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from gateway.admin.api import configuration, incidents, keys, requests, revocations, session, traffic, trail, users
+from gateway.admin.api import (
+    configuration,
+    incidents,
+    keys,
+    objectives,
+    requests,
+    revocations,
+    session,
+    traffic,
+    trail,
+    users,
+)
 
 ENDPOINTS = (
     *session.ENDPOINTS,
     *traffic.ENDPOINTS,
+    *objectives.ENDPOINTS,
     *requests.ENDPOINTS,
     *incidents.ENDPOINTS,
     *users.ENDPOINTS,

@@ -32,6 +32,11 @@ def rate(per_s: float) -> str:
     return f"{_figures(per_s)}/s"
 
 
+def times(factor: float) -> str:
+    """How many times too fast: ``14.4 ×``."""
+    return f"{_figures(factor)} ×"
+
+
 def share(part: float | None) -> str:
     """A part of one in percent: ``0.4 %``, ``48 %``; a part too small to print still reads as not nothing."""
     if part is None:

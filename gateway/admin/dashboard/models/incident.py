@@ -59,6 +59,7 @@ DETECTORS = {
     "hard_failure": "hard failure",
     "worse_than_siblings": "worse than its siblings",
     "worse_than_before": "worse than before",
+    "burn_rate": "burns its error budget",
 }
 
 
@@ -182,7 +183,12 @@ def time_left_s(action: Action, now: float) -> float | None:
 
 def measured(anomaly: Anomaly) -> tuple[str, str]:
     """Observed and expected in the signal's own unit."""
-    write = {Signal.ERROR_RATE: wording.share, Signal.LATENCY: wording.latency, Signal.TRAFFIC: wording.rate}
+    write = {
+        Signal.ERROR_RATE: wording.share,
+        Signal.LATENCY: wording.latency,
+        Signal.TRAFFIC: wording.rate,
+        Signal.BUDGET: wording.times,
+    }
     return write[anomaly.signal](anomaly.observed), write[anomaly.signal](anomaly.expected)
 
 
