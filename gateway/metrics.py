@@ -113,7 +113,10 @@ METRICS: tuple[Metric, ...] = (
     Metric("sentinel_detection_seconds", "histogram", (), "Time of one detection pass."),
     Metric("sentinel_model_tokens_total", "counter", ("provider", "direction"), "Tokens spent on reports."),
     Metric(
-        "sentinel_notifications_total", "counter", ("kind", "outcome"), "Notifications: delivered, retried, given_up."
+        "sentinel_notifications_total",
+        "counter",
+        ("kind", "outcome"),
+        "Notifications: delivered, retried, given_up, held_back.",
     ),
     Metric(
         "sentinel_metrics_ignored_total",

@@ -14,3 +14,4 @@ class OutboxEntry(msgspec.Struct, frozen=True):
     payload: str
     created_at: float  # seconds since the epoch
     attempts: int  # tries begun, this claim included: 1 on the first
+    due_at: float = 0.0  # before that it was not to go out

@@ -16,15 +16,17 @@ import msgspec
 from gateway import logs
 from gateway.domain.outbox import OutboxEntry
 from gateway.errors import DeliveryError, StoreUnavailableError
+from gateway.notify import routing
 from gateway.notify.held import HeldMessages
 from gateway.notify.message import Message
-from gateway.notify.routing import recipients
+from gateway.notify.pace import MOST_IN_ONE, Pace, digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gateway.domain.policy import NotifyChannel
     from gateway.notify.channels import Channel
+    from gateway.notify.routing import Send
 
 _log = logs.get("notify")
 
@@ -32,7 +34,8 @@ GIVE_UP_AFTER_S = 86_400.0  # a page of yesterday helps nobody
 MOST_ATTEMPTS = 100
 _FIRST_PAUSE_S = 5.0
 _LONGEST_PAUSE_S = 900.0
-# Longer than any delivery may take (channels stop after ten seconds), so a lease never ends under a living sender.
+DELIVERY_S = 40.0  # wall clock; three calls of ten seconds, where a channel wants so many
+# Longer than any delivery may take, so a lease never ends under a living sender.
 LEASE_S = 60.0
 _MOST_SEEN = 10_000
 _ERROR_LENGTH = 500
@@ -45,16 +48,20 @@ class OutboxStore(Protocol):
     seconds since the epoch. Every method may raise StoreUnavailableError.
     """
 
-    async def enqueue(self, dedup_key: str, channel: str, payload: str, now: float) -> bool:
-        """Keep a message, due at ``now``; False, and nothing changes, when ``dedup_key`` was ever enqueued before."""
+    async def enqueue(
+        self, dedup_key: str, channel: str, payload: str, now: float, *, due_at: float = 0.0, thread: str = ""
+    ) -> bool:
+        """Keep a message, due at once or at ``due_at``; False, and nothing changes, when ``dedup_key`` is known."""
         ...
 
     async def told(self, key_prefix: str) -> frozenset[str]:
         """The channels of all entries, in whatever state, whose ``dedup_key`` begins with ``key_prefix``."""
         ...
 
-    async def due(self, now: float, limit: int, lease_s: float) -> Sequence[OutboxEntry]:
-        """Claim at most ``limit`` due entries, oldest due time first.
+    async def due(self, now: float, limit: int, lease_s: float, *, drawn_from: str = "") -> Sequence[OutboxEntry]:
+        """Claim at most ``limit`` due entries, oldest due time first, each thread of a channel in its order.
+
+        With ``drawn_from`` everything due of that channel, in whatever thread.
 
         Claiming raises ``attempts`` and moves ``next_at`` to ``now + lease_s`` in one transaction, so nobody else is
         handed the same entry meanwhile, and one whose claimer died comes back by itself.
@@ -87,7 +94,7 @@ class Outbox:
         channels: by name, how to deliver to each.
         clock: seconds since the epoch.
         jitter: a random number in 0..1, so that many outboxes do not knock at once after an outage.
-        count: told (kind of channel, "delivered" | "retried" | "given_up") for the metrics.
+        count: told (kind of channel, "delivered" | "retried" | "given_up" | "held_back") for the metrics.
         concurrency: deliveries at a time.
     """
 
@@ -113,6 +120,11 @@ class Outbox:
         self._stopping = False
         self._store_away = False
         self._held = HeldMessages()
+        self._paces = {
+            entry.name: Pace(entry.per_hour)
+            for entry in self._configured
+            if entry.name in channels and channels[entry.name].draws_together
+        }
         self._seen: dict[str, None] = {}  # keys posted by this process, oldest first
         self._unmarked: dict[str, OutboxEntry] = {}  # delivered, but the store does not know yet
 
@@ -121,12 +133,15 @@ class Outbox:
         """Messages lost since the start, because the store was away and memory full."""
         return self._held.dropped
 
-    async def post(self, message: Message) -> int:
-        """Keep the message for every channel it is for; how many were new. Never raises for an absent store."""
+    async def post(self, message: Message, *, only: frozenset[str] | None = None) -> int:
+        """Keep the message for every channel it is for; how many were new. Never raises for an absent store.
+
+        ``only`` names the channels where the message is not for whoever it concerns.
+        """
         told = await self._told(message)
         posted = 0
-        for channel in recipients(self._configured, message, told):
-            posted += await self._keep(f"{message.key}@{channel.name}", channel.name, message)
+        for send in routing.sends(self._configured, message, told, self._clock(), only=only):
+            posted += await self._keep(f"{message.key}@{send.channel.name}", send, message)
         if posted:
             self._wake.set()
         return posted
@@ -169,7 +184,7 @@ class Outbox:
                 for entry in entries:
                     group.create_task(self._deliver_stored(entry))
             tried += len(entries)
-            if len(entries) < self._concurrency or self._stopping:
+            if self._stopping or self._unmarked:
                 break
         return tried
 
@@ -193,14 +208,17 @@ class Outbox:
         except StoreUnavailableError:
             return None
 
-    async def _keep(self, key: str, channel: str, message: Message) -> bool:
+    async def _keep(self, key: str, send: Send, message: Message) -> bool:
         if key in self._seen:
             return False
         now, payload = self._clock(), msgspec.json.encode(message).decode()
         try:
-            new = await self._store.enqueue(key, channel, payload, now)
+            new = await self._store.enqueue(
+                key, send.channel.name, payload, now, due_at=send.due_at, thread=message.incident_id
+            )
         except StoreUnavailableError:
-            new = self._held.add(OutboxEntry(key, key, channel, payload, now, 0), now)
+            entry = OutboxEntry(key, key, send.channel.name, payload, now, 0, send.due_at)
+            new = self._held.add(entry, max(now, send.due_at))
         self._seen[key] = None
         while len(self._seen) > _MOST_SEEN:
             del self._seen[next(iter(self._seen))]
@@ -213,8 +231,15 @@ class Outbox:
         for held in self._held.all():
             key = held.entry.dedup_key
             # What was sent is entered as due only in a while, so that nobody claims it before it is marked.
-            due_at = now + LEASE_S if held.sent else held.entry.created_at
-            await self._store.enqueue(key, held.entry.channel, held.entry.payload, due_at)
+            due_at = now + LEASE_S if held.sent else held.entry.due_at
+            await self._store.enqueue(
+                key,
+                held.entry.channel,
+                held.entry.payload,
+                held.entry.created_at,
+                due_at=due_at,
+                thread=_thread_of(held.entry.payload),
+            )
             if held.sent:
                 await self._store.delivered_key(key, now)
             self._held.forget(key)
@@ -231,21 +256,51 @@ class Outbox:
     async def _deliver_stored(self, entry: OutboxEntry) -> None:
         if entry.id in self._unmarked:
             return  # it arrived; the store learns of it with the next pass
-        error = await self._deliver(entry)
+        channel, message = self._channels.get(entry.channel), _message_of(entry)
+        pace = self._paces.get(entry.channel)
+        if channel is not None and message is not None and pace is not None and not pace.take(message, self._clock()):
+            await self._draw_together(entry, channel, pace)
+            return
+        await self._mark((entry,), await self._deliver(entry))
+
+    async def _draw_together(self, entry: OutboxEntry, channel: Channel, pace: Pace) -> None:
+        """More than the channel is to be told in an hour: hold it back, and everything like it, for one digest."""
+        now = self._clock()
+        if (at := pace.next_digest(now)) > now:
+            try:
+                await self._store.failed(entry.id, "held back, because there are many; it comes in a digest", at)
+            except StoreUnavailableError as away:
+                _log.warning("outbox.store_unavailable", why=str(away))
+            self._count(channel.kind, "held_back")
+            return
+        pace.digested(now)
         try:
-            if error is None:
-                await self._store.delivered(entry.id, self._clock())
-                return
-            next_at, over = self._next_try(entry, error)
-            text = str(error)[:_ERROR_LENGTH]
-            if over:
-                await self._store.given_up(entry.id, text, self._clock())
-            else:
-                await self._store.failed(entry.id, text, next_at)
+            more = await self._store.due(now, MOST_IN_ONE, LEASE_S, drawn_from=entry.channel)
         except StoreUnavailableError as away:
             _log.warning("outbox.store_unavailable", why=str(away))
-            if error is None:
-                self._unmarked[entry.id] = entry  # bounded by what was claimed before the store went
+            more = ()
+        entries = (entry, *more)
+        messages = [found for one in entries if (found := _message_of(one)) is not None]
+        one = messages[0] if len(messages) == 1 else digest(messages, now)
+        await self._mark(entries, await self._send(channel, one, f"{one.key}@{channel.name}", entry.attempts))
+
+    async def _mark(self, entries: Sequence[OutboxEntry], error: DeliveryError | None) -> None:
+        """Tell the store what became of entries that shared one delivery."""
+        for entry in entries:
+            try:
+                if error is None:
+                    await self._store.delivered(entry.id, self._clock())
+                    continue
+                next_at, over = self._next_try(entry, error)
+                text = str(error)[:_ERROR_LENGTH]
+                if over:
+                    await self._store.given_up(entry.id, text, self._clock())
+                else:
+                    await self._store.failed(entry.id, text, next_at)
+            except StoreUnavailableError as away:
+                _log.warning("outbox.store_unavailable", why=str(away))
+                if error is None:
+                    self._unmarked[entry.id] = entry  # bounded by what was claimed before the store went
 
     async def _deliver(self, entry: OutboxEntry) -> DeliveryError | None:
         channel = self._channels.get(entry.channel)
@@ -255,15 +310,21 @@ class Outbox:
             message = msgspec.json.decode(entry.payload, type=Message)
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             return DeliveryError(f"the stored message cannot be read: {error}", retryable=False)
+        return await self._send(channel, message, entry.dedup_key, entry.attempts)
+
+    async def _send(self, channel: Channel, message: Message, key: str, attempts: int) -> DeliveryError | None:
         try:
-            await channel.deliver(message, self._clock())
+            async with asyncio.timeout(DELIVERY_S):
+                await channel.deliver(message, self._clock())
+        except TimeoutError:
+            return DeliveryError(f"{channel.name} did not take it within {DELIVERY_S:g} s")
         except DeliveryError as error:
             return error
         except Exception as error:  # noqa: BLE001 - the border of one delivery: a channel's fault stays its own
-            _log.exception("notification.crashed", channel=entry.channel)
+            _log.exception("notification.crashed", channel=channel.name)
             return DeliveryError(f"{type(error).__name__} in the channel itself")
         self._count(channel.kind, "delivered")
-        _log.info("notification.delivered", channel=entry.channel, key=entry.dedup_key, attempts=entry.attempts)
+        _log.info("notification.delivered", channel=channel.name, key=key, attempts=attempts)
         return None
 
     def _next_try(self, entry: OutboxEntry, error: DeliveryError) -> tuple[float, bool]:
@@ -272,7 +333,9 @@ class Outbox:
         kind = self._channels[entry.channel].kind if entry.channel in self._channels else "unknown"
         pause = max(backoff_s(entry.attempts, self._jitter()), error.retry_after_s)
         over = (
-            not error.retryable or entry.attempts >= MOST_ATTEMPTS or now + pause > entry.created_at + GIVE_UP_AFTER_S
+            not error.retryable
+            or entry.attempts >= MOST_ATTEMPTS
+            or now + pause > max(entry.created_at, entry.due_at) + GIVE_UP_AFTER_S
         )
         self._count(kind, "given_up" if over else "retried")
         log = _log.error if over else _log.warning
@@ -284,6 +347,20 @@ class Outbox:
             why=str(error),
         )
         return now + pause, over
+
+
+def _message_of(entry: OutboxEntry) -> Message | None:
+    try:
+        return msgspec.json.decode(entry.payload, type=Message)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return None  # said where it is delivered
+
+
+def _thread_of(payload: str) -> str:
+    try:
+        return msgspec.json.decode(payload, type=Message).incident_id
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return ""
 
 
 def backoff_s(attempts: int, jitter: float) -> float:

@@ -20,6 +20,7 @@ WAITING = "waiting"
 DELIVERED = "delivered"
 GIVEN_UP = "given_up"
 ERROR_CHARACTERS = 500
+_CLAIMED = ("id", "dedup_key", "channel", "payload", "created_at", "attempts", "due_at")
 
 
 class Outbox:
@@ -28,8 +29,11 @@ class Outbox:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def enqueue(self, dedup_key: str, channel: str, payload: str, now: float) -> bool:
+    async def enqueue(
+        self, dedup_key: str, channel: str, payload: str, now: float, *, due_at: float = 0.0, thread: str = ""
+    ) -> bool:
         """Keep a message; False, and nothing changes, when ``dedup_key`` was ever enqueued before."""
+        due_at = max(now, due_at)
         statement = self._store.upsert(outbox).values(
             id=uuid.uuid4().hex,
             dedup_key=storable(dedup_key),
@@ -37,10 +41,12 @@ class Outbox:
             payload=storable(payload),
             state=WAITING,
             created_at=now,
-            next_at=now,
+            next_at=due_at,
             ended_at=0.0,
             attempts=0,
             error="",
+            thread=storable(thread),
+            due_at=due_at,
         )
         async with self._store.write() as connection:
             done = await connection.execute(statement.on_conflict_do_nothing(index_elements=["dedup_key"]))
@@ -52,23 +58,30 @@ class Outbox:
         async with self._store.read() as connection:
             return frozenset((await connection.scalars(query.distinct())).all())
 
-    async def due(self, now: float, limit: int, lease_s: float) -> Sequence[OutboxEntry]:
+    async def due(self, now: float, limit: int, lease_s: float, *, drawn_from: str = "") -> Sequence[OutboxEntry]:
         """Claim at most ``limit`` due entries, oldest due time first; they are due again after ``lease_s``.
 
-        PostgreSQL skips rows another claimer holds; SQLite has one writer at a time.
+        What stands in a thread comes only once nothing older of it waits in the same channel; but everything of the
+        channel ``drawn_from`` comes at once. PostgreSQL skips rows another claimer holds; SQLite has one writer.
         """
-        columns = outbox.c
-        chosen = (
-            select(
-                columns.id, columns.dedup_key, columns.channel, columns.payload, columns.created_at, columns.attempts
+        columns, before = outbox.c, outbox.alias("before")
+        chosen = select(*(columns[name] for name in _CLAIMED)).where(columns.state == WAITING, columns.next_at <= now)
+        if drawn_from:
+            chosen = chosen.where(columns.channel == drawn_from)
+        else:
+            is_older = (before.c.created_at < columns.created_at) | (
+                (before.c.created_at == columns.created_at) & (before.c.id < columns.id)
             )
-            .where(columns.state == WAITING, columns.next_at <= now)
-            .order_by(columns.next_at, columns.id)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
+            older = select(before.c.id).where(
+                before.c.state == WAITING,
+                before.c.channel == columns.channel,
+                before.c.thread == columns.thread,
+                is_older,
+            )
+            chosen = chosen.where((columns.thread == "") | ~older.exists())
+        chosen = chosen.order_by(columns.next_at, columns.id).limit(limit).with_for_update(skip_locked=True)
         async with self._store.write() as connection:
-            entries = [OutboxEntry(*row[:5], row.attempts + 1) for row in await connection.execute(chosen)]
+            entries = [OutboxEntry(*row[:5], row.attempts + 1, row.due_at) for row in await connection.execute(chosen)]
             if entries:
                 await connection.execute(
                     update(outbox)

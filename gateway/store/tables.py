@@ -135,8 +135,21 @@ outbox = Table(
     _time("ended_at"),  # 0 while it waits
     Column("attempts", Integer, nullable=False),
     _text("error"),
+    _text("thread"),  # within a channel, what stands in one thread is delivered in order; empty: in none
+    Column("due_at", Double, nullable=False, server_default="0"),  # the first moment it might go out
     UniqueConstraint("dedup_key"),
     Index("ix_outbox_state_next_at", "state", "next_at"),
+    Index("ix_outbox_channel_thread", "channel", "thread"),
+)
+
+notification_threads = Table(
+    "notification_threads",
+    metadata,
+    Column("channel", Text, primary_key=True),
+    Column("incident_id", Text, primary_key=True),
+    _text("reference"),  # in the channel's own words: of Slack, the ts of the first message
+    _time("created_at"),
+    Index("ix_notification_threads_created_at", "created_at"),
 )
 
 audit = Table(

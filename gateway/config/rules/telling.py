@@ -57,7 +57,7 @@ def judge(context: Context) -> None:
         if entry.name or context.report.sound((*context.path(entry), "kind"))
     ]
     context.unique((((*path, "name"), name) for path, name in names), "notifier")
-    known = [name for _, name in names]
+    known = [channel_name(entry) for entry in entries]
     for entry in entries:
         if entry.hours is not None and entry.outside not in {*_ELSEWHERE, *known} - {channel_name(entry)}:
             _unknown(context, (*context.path(entry), "outside"), entry.outside, [*_ELSEWHERE, *known])

@@ -13,6 +13,7 @@ class Row(msgspec.Struct):
     next_at: float
     state: str = "waiting"
     error: str = ""
+    thread: str = ""
 
 
 class MemoryStore:
@@ -24,22 +25,35 @@ class MemoryStore:
         if self.away:
             raise StoreUnavailableError("the database is away")
 
-    async def enqueue(self, dedup_key: str, channel: str, payload: str, now: float) -> bool:
+    async def enqueue(
+        self, dedup_key: str, channel: str, payload: str, now: float, *, due_at: float = 0.0, thread: str = ""
+    ) -> bool:
         self._check()
+        due_at = max(now, due_at)
         if dedup_key in self.rows:
             return False
-        entry = OutboxEntry(f"n-{len(self.rows)}", dedup_key, channel, payload, now, 0)
-        self.rows[dedup_key] = Row(entry, now)
+        entry = OutboxEntry(f"n-{len(self.rows)}", dedup_key, channel, payload, now, 0, due_at)
+        self.rows[dedup_key] = Row(entry, due_at, thread=thread)
         return True
 
     async def told(self, key_prefix: str) -> frozenset[str]:
         self._check()
         return frozenset(row.entry.channel for key, row in self.rows.items() if key.startswith(key_prefix))
 
-    async def due(self, now: float, limit: int, lease_s: float) -> list[OutboxEntry]:
+    def _behind(self, row: Row) -> bool:
+        """Whether something older of its thread still waits."""
+        older = list(self.rows.values())[: list(self.rows.values()).index(row)]
+        return bool(row.thread) and any(
+            one.state == "waiting" and (one.entry.channel, one.thread) == (row.entry.channel, row.thread)
+            for one in older
+        )
+
+    async def due(self, now: float, limit: int, lease_s: float, *, drawn_from: str = "") -> list[OutboxEntry]:
         self._check()
         claimed = []
         for row in sorted(self.rows.values(), key=lambda row: row.next_at):
+            if drawn_from not in {"", row.entry.channel} or (not drawn_from and self._behind(row)):
+                continue
             if row.state == "waiting" and row.next_at <= now and len(claimed) < limit:
                 row.entry = msgspec.structs.replace(row.entry, attempts=row.entry.attempts + 1)
                 row.next_at = now + lease_s

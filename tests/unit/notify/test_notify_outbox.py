@@ -31,6 +31,7 @@ class FakeChannel:
     def __init__(self, name: str, kind: str = "slack") -> None:
         self.name = name
         self.kind = kind
+        self.draws_together = kind == "slack"
         self.took: list[Message] = []
         self.failures: list[Exception] = []
         self.tries = 0
