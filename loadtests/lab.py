@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 PEERS = HERE / "peers"
 SECRET = "not-a-secret-but-long-enough-for-HS256"  # noqa: S105 - known to everyone who can read this file
-CONTENDER_CPU = 0
-OTHERS_CPU = (os.cpu_count() or 1) - 1
+CONTENDER_CPU = "0"
+OTHERS_CPU = str((os.cpu_count() or 1) - 1)
 
 # Where each program comes from on Debian and Ubuntu, for the message that it is missing.
 PACKAGES = {
@@ -205,7 +205,7 @@ class Lab:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(
-        self, name: str, command: Sequence[object], *, cpu: int = OTHERS_CPU, env: Mapping[str, str] | None = None
+        self, name: str, command: Sequence[object], *, cpu: str = OTHERS_CPU, env: Mapping[str, str] | None = None
     ) -> Process:
         """Start a program in a process group of its own, pinned to one processor."""
         log = self.folder / f"{name}.out"
@@ -222,12 +222,13 @@ class Lab:
         self._processes.append(process)
         return process
 
-    def render(self, name: str, port: int = 0) -> Path:
+    def render(self, name: str, port: int = 0, *, workers: int = 1) -> Path:
         """A configuration of ``peers/`` with this lab's values in it."""
         values = {
             "folder": self.folder,
             "peers": PEERS,
             "port": port,
+            "workers": workers,
             "upstream_port": self.upstream_port,
             "syslog_port": self.syslog_port,
             "secret": SECRET,
@@ -251,8 +252,8 @@ class Lab:
         )
         self.start("syslog", [sys.executable, "-c", sink, self.syslog_port])
 
-    def start_gateway(self, port: int, **more: str) -> Process:
-        """``loadtests/contender.py`` on ``port``; further keywords are variables of its environment."""
+    def start_gateway(self, port: int, *, name: str = "contender", cpu: str = CONTENDER_CPU, **more: str) -> Process:
+        """``loadtests/NAME.py`` on ``port``; further keywords are variables of its environment."""
         env = {
             "PORT": str(port),
             "UPSTREAM_URL": f"http://127.0.0.1:{self.upstream_port}",
@@ -262,13 +263,13 @@ class Lab:
             "PYTHONPATH": str(HERE.parent),
             **more,
         }
-        return self.start(f"sentinel-{port}", [sys.executable, HERE / "contender.py"], cpu=CONTENDER_CPU, env=env)
+        return self.start(f"{name}-{port}", [sys.executable, "-m", f"loadtests.{name}"], cpu=cpu, env=env)
 
 
-def pinned(cpu: int) -> list[str]:
-    """The words that pin a command to a processor, where there is a choice."""
-    if (os.cpu_count() or 1) > 1 and shutil.which("taskset"):
-        return ["taskset", "-c", str(cpu)]
+def pinned(cpu: str) -> list[str]:
+    """The words that pin a command to a processor, or several ("0-1"), where there is a choice."""
+    if cpu and (os.cpu_count() or 1) > 1 and shutil.which("taskset"):
+        return ["taskset", "-c", cpu]
     return []
 
 

@@ -25,6 +25,21 @@ function request()
 end
 """
 
+# A body of one letter, as long as it is asked for.
+_UPLOAD = """\
+local at, made, body = 0, {}, string.rep("x", %d)
+function request()
+  at = at %% #tokens + 1
+  local text = made[at]
+  if not text then
+    text = wrk.format("POST", nil, { ["Authorization"] = tokens[at], ["Content-Type"] = "text/plain" }, body)
+    made[at] = text
+  end
+  return text
+end
+"""
+UPLOAD_KEPT_BYTES = 16_000_000  # of requests made once and sent again: fewer subjects for larger bodies
+
 # Nothing repeats but the tokens: an URL and a trace of its own for each request, and what a browser adds to it.
 _HARD = """\
 local at, sent, target = 0, 0, nil
@@ -94,6 +109,20 @@ def repeated_script(subjects: int, *, hard: bool) -> str:
     """A wrk script that sends the tokens of so many subjects in turn."""
     words = ", ".join(f'"Bearer {lab.token(subject)}"' for subject in range(subjects))
     return f"local tokens = {{ {words} }}\n{_HARD if hard else _REPEATED}"
+
+
+def upload_script(subjects: int, size: int) -> str:
+    """A wrk script that sends a body of ``size`` bytes with each request, of as many subjects as memory allows."""
+    words = ", ".join(
+        f'"Bearer {lab.token(subject)}"' for subject in range(max(1, min(subjects, UPLOAD_KEPT_BYTES // max(size, 1))))
+    )
+    return f"local tokens = {{ {words} }}\n{_UPLOAD % size}"
+
+
+def size_of(text: str) -> int:
+    """Bytes out of 10k, 1M or a plain number. Raises ValueError."""
+    factor = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
+    return int(text[:-1] if factor > 1 else text) * factor
 
 
 def distinct_script(first: int, expiry: int) -> str:

@@ -1,12 +1,16 @@
-"""SentinelStack beside HAProxy and nginx+Lua that do the same work, in one run: processor time per request.
+"""SentinelStack beside others that do the same work, in one run: processor time per request, or added latency.
 
-    python -m loadtests.side_by_side [--rounds 3] [--seconds 5] [--connections 32] [--json FILE]
+    python -m loadtests.side_by_side [--rounds 3] [--seconds 5] [--connections 32] [--workers 1] [--json FILE]
+    python -m loadtests.side_by_side --upload 10k          # bodies instead of bare GETs
+    python -m loadtests.side_by_side --path /blob/1m       # answers of a megabyte
+    python -m loadtests.side_by_side --latency             # added p99 at half of what saturates each
 
 Each contender checks an HS256 token, takes a token of its subject's bucket, writes a record and proxies to the same
-nginx. nginx+Lua keeps its buckets in Redis as SentinelStack does; HAProxy keeps a rate in its own memory. Rounds are
-interleaved (A B C A B C …), so that what else the machine does falls on all of them; medians and the medians of each
-round's ratios are printed. What SentinelStack's control process spends on storing the records is shown apart: the peers
-do nothing like it. Everything listens on loopback and is ended with the run.
+nginx: HAProxy (a rate in its own memory), nginx+Lua (buckets in Redis), a plain Starlette gateway (Redis), and
+SentinelStack (Redis) with each of its two drivers. Rounds are interleaved (A B C A B C …), so that what else the
+machine does falls on all of them; medians and the medians of each round's ratios are printed. What SentinelStack's
+control process spends on storing the records is shown apart: the others do nothing like it. Everything listens on
+loopback and is ended with the run.
 """
 
 from __future__ import annotations
@@ -14,29 +18,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-from loadtests import lab, load
+from gateway.loadtest import machine
+from loadtests import added_latency, contenders, lab, load
+from loadtests.contenders import PEERS, Contender
 
-PEERS = ("haproxy", "nginx+lua")
-OURS = "sentinelstack"
 WARM_S = 1
 USABLE_REQUESTS = 200  # a starved machine can give a round with next to nothing in it
 ATTEMPTS = 3
 CONTROL_IDLE_S = 0.05  # of processor time per second: below it the backlog is stored
-
-
-class Contender(NamedTuple):
-    """Who is measured."""
-
-    name: str
-    port: int
-    process: lab.Process
 
 
 class Round(NamedTuple):
@@ -61,28 +56,29 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--path", default="/api/items?x=1", help="/blob/10k and /blob/1m answer with more")
     parser.add_argument("--subjects", type=int, default=1000)
     parser.add_argument("--hard", action="store_true", help="a URL and a trace of its own for each request, 18 fields")
-    parser.add_argument("--without", action="append", default=[], choices=PEERS, help="leave this peer out")
+    parser.add_argument("--upload", metavar="SIZE", default="", help="POST so much with each request: 10k, 1M")
+    parser.add_argument("--workers", type=int, default=1, help="of each; several share the processors with the load")
+    parser.add_argument("--latency", action="store_true", help="added latency at half of saturation instead")
+    parser.add_argument("--without", action="append", default=[], choices=contenders.ALL, help="leave this one out")
+    parser.add_argument("--only", action="append", default=[], choices=contenders.ALL, help="measure these")
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
-    return parser.parse_args(given)
+    parsed = parser.parse_args(given)
+    try:
+        parsed.upload_bytes = load.size_of(parsed.upload) if parsed.upload else 0
+    except ValueError:
+        parser.error(f"--upload {parsed.upload!r} is no size such as 10k or 1M")
+    if parsed.hard and parsed.upload:
+        parser.error("--hard and --upload are two kinds of requests; choose one")
+    if parsed.latency and (parsed.hard or parsed.upload):
+        parser.error("--latency drives plain GETs; leave --hard and --upload out")
+    if not names(parsed):
+        parser.error("nobody is left to be measured")
+    return parsed
 
 
-def start_contenders(stage: lab.Lab, without: list[str], path: str) -> list[Contender]:
-    """Start everybody on processor 0, and wait until each does its work."""
-    contenders = []
-    if "haproxy" not in without:
-        port = lab.free_port()
-        command = ["haproxy", "-db", "-f", stage.render("haproxy.cfg", port)]
-        contenders.append(Contender("haproxy", port, stage.start("haproxy", command, cpu=lab.CONTENDER_CPU)))
-    if "nginx+lua" not in without:
-        port = lab.free_port()
-        command = ["nginx", "-p", stage.folder, "-c", stage.render("lua.nginx.conf", port)]
-        env = {"BENCH_SECRET": lab.SECRET, "BENCH_REDIS_PORT": str(stage.redis_port)}
-        contenders.append(Contender("nginx+lua", port, stage.start("lua", command, cpu=lab.CONTENDER_CPU, env=env)))
-    port = lab.free_port()
-    contenders.append(Contender(OURS, port, stage.start_gateway(port)))
-    for contender in contenders:
-        lab.wait_until_serving(contender.process, contender.port, path)
-    return contenders
+def names(given: argparse.Namespace) -> list[str]:
+    """Who takes part."""
+    return [name for name in contenders.ALL if name not in given.without and (not given.only or name in given.only)]
 
 
 def measure(contender: Contender, script: Path, given: argparse.Namespace) -> Round:
@@ -157,50 +153,57 @@ def table(summary: dict[str, dict[str, float]]) -> str:
             f"{figures['control_us']:.1f}",
             f"{figures['failed']:.0f}",
         ])  # fmt: skip
-    return "\n".join(f"{row[0]:<14}" + "".join(f"{cell:>13}" for cell in row[1:]) for row in rows)
+    return "\n".join(f"{row[0]:<20}" + "".join(f"{cell:>13}" for cell in row[1:]) for row in rows)
 
 
-def machine() -> dict[str, str]:
+def measured_on() -> dict[str, str]:
     """What the figures were measured on."""
-    built = platform.python_compiler()
     return {
-        "python": f"{platform.python_version()} ({built})",
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "processors": str(os.cpu_count()),
+        "python": machine.interpreter(),
+        "system": machine.system(),
         "load_average": " ".join(f"{value:.1f}" for value in os.getloadavg()),
     }
 
 
-def run(given: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Measure; raises lab.MissingError and lab.StartError."""
-    needed = ["nginx", "redis-server", "wrk"] + ["haproxy"] * ("haproxy" not in given.without)
-    lab.need(*needed)
+def run(given: argparse.Namespace) -> tuple[dict[str, dict[str, float]], str]:
+    """Measure; the figures, and a table of them. Raises lab.MissingError and lab.StartError."""
+    lab.need(*contenders.programs(names(given)))
     with lab.Lab() as stage:
         stage.start_surroundings()
         script = stage.folder / "requests.lua"
-        script.write_text(load.repeated_script(given.subjects, hard=given.hard))
-        contenders = start_contenders(stage, given.without, given.path)
-        rounds: dict[str, list[Round]] = {contender.name: [] for contender in contenders}
+        if given.upload_bytes:
+            script.write_text(load.upload_script(given.subjects, given.upload_bytes))
+        else:
+            script.write_text(load.repeated_script(given.subjects, hard=given.hard))
+        measured = contenders.start(stage, names(given), given.path, given.workers)
+        if given.latency:
+            added = added_latency.summarise(added_latency.measure(stage, measured, script, given))
+            return added, added_latency.table(added)
+        rounds: dict[str, list[Round]] = {contender.name: [] for contender in measured}
         for number in range(given.rounds):
-            for contender in contenders:
+            for contender in measured:
                 rounds[contender.name].append(measure(contender, script, given))
                 print(f"round {number + 1}: {contender.name} {rounds[contender.name][-1].cpu_us:.1f}", file=sys.stderr)
-        return summarise(rounds)
+        summary = summarise(rounds)
+        return summary, table(summary)
 
 
 def main() -> None:
     """Measure and print."""
     given = arguments()
     try:
-        summary = run(given)
+        summary, shown = run(given)
     except lab.MissingError as error:
         sys.exit(f"side_by_side: {error}\nor leave a peer out: --without haproxy")
     except lab.StartError as error:
         sys.exit(f"side_by_side: {error}")
-    print(table(summary))
+    print("\n".join(f"{name}: {value}" for name, value in measured_on().items()), shown, sep="\n")
     if given.json is not None:
-        settings = {name: getattr(given, name) for name in ("rounds", "seconds", "connections", "path", "hard")}
-        given.json.write_text(json.dumps({"machine": machine(), "settings": settings, "contenders": summary}, indent=1))
+        kept = ("rounds", "seconds", "connections", "path", "hard", "upload", "workers", "latency")
+        settings = {name: getattr(given, name) for name in kept}
+        given.json.write_text(
+            json.dumps({"machine": measured_on(), "settings": settings, "contenders": summary}, indent=1)
+        )
 
 
 if __name__ == "__main__":

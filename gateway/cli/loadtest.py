@@ -6,8 +6,6 @@ import contextlib
 import importlib.util
 import ipaddress
 import os
-import platform
-import sysconfig
 import tempfile
 import time
 from pathlib import Path
@@ -231,19 +229,14 @@ def _shown(chosen: list[Scenario], seconds: int, *, quiet: bool) -> Iterator[Sho
 
 
 def _facts(given: Given, begun_at: float, settings: tuple[int, int, int, str]) -> dict[str, str]:
+    from gateway.loadtest import machine
+
     users, seconds, workers, driver = settings
     own = f"its own: {workers} {'worker' if workers == 1 else 'workers'}, driver {driver}, SentinelStack {__version__}"
     return {
         "gateway": given.url or own,
         "load": f"up to {users} users, {seconds} s per scenario, from this machine",
-        "python": interpreter(),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} processors",
+        "python": machine.interpreter(),
+        "system": machine.system(),
         "begun": time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(begun_at)),
     }
-
-
-def interpreter() -> str:
-    """Which Python this is, and whether it was built with profile-guided optimisation, which makes it faster."""
-    words = str(sysconfig.get_config_var("CONFIG_ARGS") or "")
-    built = "with" if "--enable-optimizations" in words else "without"
-    return f"{platform.python_implementation()} {platform.python_version()}, built {built} profile-guided optimisation"

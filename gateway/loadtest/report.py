@@ -41,6 +41,7 @@ polyline.one { stroke: var(--one); } polyline.two { stroke: var(--two); } polyli
 circle.one { fill: var(--one); } circle.two { fill: var(--two); } circle.bad { fill: var(--bad); }
 .key { margin-left: .75rem; } .key::before { content: ""; display: inline-block; width: .9em; height: .2em;
   margin-right: .3em; vertical-align: middle; background: currentColor; }
+@media (max-width: 36rem) { svg text { font-size: 20px; } }
 .key.one { color: var(--one); } .key.two { color: var(--two); } .key.bad { color: var(--bad); }
 pre { overflow-x: auto; background: var(--raised); padding: .75rem; border-radius: .25rem; font-size: .8125rem; }
 """

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from gateway.cli import loadtest
 from gateway.cli.main import app
+from gateway.loadtest import machine
 
 USAGE = 2
 
@@ -73,7 +74,7 @@ def test_this_machine_is_known(host: str, ours: bool):  # noqa: FBT001 - the exp
 
 
 def test_the_interpreter_is_named_with_how_it_was_built(monkeypatch):
-    monkeypatch.setattr(loadtest.sysconfig, "get_config_var", lambda _: "'--enable-optimizations' '--with-lto'")
-    assert loadtest.interpreter().endswith("built with profile-guided optimisation")
-    monkeypatch.setattr(loadtest.sysconfig, "get_config_var", lambda _: None)
-    assert loadtest.interpreter().endswith("built without profile-guided optimisation")
+    monkeypatch.setattr(machine.sysconfig, "get_config_var", lambda _: "'--enable-optimizations' '--with-lto'")
+    assert machine.interpreter().endswith("built with profile-guided optimisation")
+    monkeypatch.setattr(machine.sysconfig, "get_config_var", lambda _: None)
+    assert machine.interpreter().endswith("built without profile-guided optimisation")

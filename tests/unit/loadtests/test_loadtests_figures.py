@@ -91,7 +91,16 @@ def test_the_message_says_how_to_do_without(monkeypatch, capsys):
 
 
 def test_every_place_of_every_template_is_filled_in():
-    values = {"folder": "F", "peers": "P", "port": 1, "upstream_port": 2, "syslog_port": 3, "secret": "S", "body": "{}"}
+    values = {
+        "folder": "F",
+        "peers": "P",
+        "port": 1,
+        "upstream_port": 2,
+        "syslog_port": 3,
+        "secret": "S",
+        "body": "{}",
+        "workers": 1,
+    }
     for template in (*lab.PEERS.glob("*.conf"), *lab.PEERS.glob("*.cfg")):
         assert "@{" not in lab.fill_in(template.read_text(), values), template
 
