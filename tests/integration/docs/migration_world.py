@@ -30,6 +30,7 @@ from gateway.settings import Settings
 from tests import running
 from tests.certificates import Authority
 from tests.integration.docs.migration_page import Line, completed
+from tests.tokens import pem, private_key
 
 if TYPE_CHECKING:
     import ssl
@@ -136,6 +137,7 @@ class Services:
             for name, key in (("fullchain", "key"), ("gateway", "gateway")):
                 self._authority.files(name, ("CN", name), dns=("localhost", "orders.internal"))
                 (self.folder / f"{name}.key").rename(self.folder / f"{key}.{'pem' if key == 'key' else 'key'}")
+            (self.folder / "partner-public.pem").write_text(pem(private_key("RS256")))
         return self._authority
 
     def lead(self, written: str, here: str) -> None:
@@ -175,6 +177,8 @@ class Gateway:
 
     def _read(self, text: str) -> Snapshot:
         configuration = checking.load(self.services.placed(text), "sentinel.toml", self._settings)
+        if url := str(configuration.document.redis.url):  # workers find it in their environment
+            self._settings = Settings.from_environ({**SECRETS, "SENTINEL_REDIS__URL": url})
         return msgspec.structs.replace(configuration.compiled, keys=self._keys, created_at=time.time())
 
     def _run(self) -> None:
@@ -263,3 +267,13 @@ class Trial:
         text = completed(self._guide.base, (*lines, *OWN_PLACE))
         with running.gateway(self._folder, self.services.placed(text)) as program:
             yield program
+
+
+def admitted(gateway: Gateway, count: int) -> tuple[int, float]:
+    """How many of so many quick requests got through, and how many seconds that took."""
+    began = time.monotonic()
+    answers = [gateway.ask() for _ in range(count)]
+    refused = [answer for answer in answers if answer.status == 429]
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+    assert {answer.status for answer in answers} <= {200, 429}
+    return count - len(refused), time.monotonic() - began

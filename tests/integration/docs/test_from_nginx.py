@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.integration.docs.migration_page import Guide, Line, tried
-from tests.integration.docs.migration_world import together
+from tests.integration.docs.migration_world import admitted, together
 from tests.integration.edge.edge_world import Wire, wait_for
 from tests.integration.edge.websocket_world import KEY, Origin, Peer
 from tests.running import SECRET
@@ -298,16 +297,6 @@ def test_a_list_of_allowed_networks_denies_all_others(at_work) -> None:
 def test_a_denied_network_gets_403(at_work) -> None:
     with at_work("deny 192.0.2.0/24;", BEHIND_US) as gateway:
         assert [from_address(gateway, address) for address in ("192.0.2.1", "192.0.3.1")] == [403, 200]
-
-
-def admitted(gateway: Gateway, count: int) -> tuple[int, float]:
-    """How many of so many quick requests got through, and how many seconds that took."""
-    began = time.monotonic()
-    answers = [gateway.ask() for _ in range(count)]
-    refused = [answer for answer in answers if answer.status == 429]
-    assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
-    assert {answer.status for answer in answers} <= {200, 429}
-    return count - len(refused), time.monotonic() - began
 
 
 @pytest.mark.parametrize("row", ["with nodelay", "without"])

@@ -6,50 +6,32 @@ import socket
 import ssl
 import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gateway.proxy.pool import IDLE_S
-from tests import running, servers
+from tests import servers
 from tests.certificates import Authority
+from tests.integration.docs.migration_origins import (
+    client_context,
+    held,
+    raw_origin,
+    send_until_refused,
+    tls_origin,
+    unreachable_origin,
+)
 from tests.integration.docs.migration_page import Guide, Line, completed
 from tests.integration.docs.migration_world import ask, together
 from tests.integration.edge.edge_world import Wire, wait_for
-from tests.integration.edge.websocket_world import Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.integration.docs.migration_world import Services
+    from tests import running
 
 GUIDE = Guide("from-nginx.md")
 ONE_TARGET = Line("[[upstreams]]", 'targets = ["http://10.0.0.5:9000"]')
-
-
-@contextmanager
-def raw_origin(services: Services) -> Iterator[Origin]:
-    """10.0.0.5 as a service of which tests decide every byte."""
-    origin = Origin()
-    services.lead("10.0.0.5:9000", f"127.0.0.1:{origin.port}")
-    try:
-        yield origin
-    finally:
-        origin.clear()
-
-
-@contextmanager
-def held(*origins: running.Origin) -> Iterator[None]:
-    """Services that answer nothing until the end."""
-    leave = threading.Event()
-    for origin in origins:
-        origin.answer = lambda *_: (200 if leave.wait(10) else 500, b"")
-    try:
-        yield
-    finally:
-        leave.set()
 
 
 # --- targets ---
@@ -155,17 +137,10 @@ def test_connections_to_targets_are_kept_for_a_while(trial, at_work) -> None:
 
 
 def test_connecting_takes_so_long_at_most(trial, at_work) -> None:
-    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        for taken in (first, second):  # the backlog is full now, and the system answers nobody else
-            taken.setblocking(False)
-            taken.connect_ex(full.getsockname())
-        trial.services.lead("10.0.0.5:9000", f"127.0.0.1:{full.getsockname()[1]}")
-        with at_work("proxy_connect_timeout 500ms;", ONE_TARGET) as gateway:
-            began = time.monotonic()
-            assert gateway.ask().status == 502
-            assert time.monotonic() - began >= 0.5
+    with unreachable_origin(trial.services), at_work("proxy_connect_timeout 500ms;", ONE_TARGET) as gateway:
+        began = time.monotonic()
+        assert gateway.ask().status == 502
+        assert time.monotonic() - began >= 0.5
 
 
 def test_an_answer_begins_and_goes_on_within_the_timeout(trial, at_work) -> None:
@@ -188,18 +163,11 @@ def test_a_service_that_takes_nothing_of_a_request_is_given_up(trial, at_work) -
         client = Wire(gateway.port)
         size = 64 * 2**20
         client.send(b"POST /orders/1 HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
-        sending = threading.Thread(target=_send_until_refused, args=(client, size), daemon=True)
+        sending = threading.Thread(target=send_until_refused, args=(client, size), daemon=True)
         sending.start()
         assert client.head()[0] == 504
         client.close()
         sending.join(5)
-
-
-def _send_until_refused(client: Wire, size: int) -> None:
-    try:
-        client.send(b"x" * size)
-    except OSError:
-        return
 
 
 def test_names_of_targets_are_looked_up_by_the_system(trial, at_work) -> None:
@@ -222,22 +190,6 @@ def test_what_failed_is_tried_again_elsewhere_if_that_does_no_harm(trial, at_wor
 
 
 # --- TLS to targets ---
-
-
-@contextmanager
-def tls_origin(services: Services, authority: Authority, *names: str, asks: bool = False) -> Iterator[list[Any]]:
-    """10.0.0.5:9443; gives the names that clients asked for by SNI."""
-    asked: list[Any] = []
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.load_cert_chain(*authority.files("orders", ("CN", "orders"), dns=names))
-    made.sni_callback = lambda _socket, name, _context: asked.append(name)
-    if asks:
-        made.verify_mode = ssl.CERT_REQUIRED
-        made.load_verify_locations(str(services.authority.file))
-    with running.origin() as origin:
-        origin.socket = made.wrap_socket(origin.socket, server_side=True)
-        services.lead("10.0.0.5:9443", f"127.0.0.1:{origin.port}")
-        yield asked
 
 
 def test_targets_are_verified_by_our_own_authority_and_name(trial, at_work) -> None:
@@ -277,13 +229,6 @@ def test_a_longer_head_is_answered_431(at_work) -> None:
     with at_work("large_client_header_buffers 4 8k;") as gateway:
         assert gateway.ask(fields={"X-Long": "x" * 32000}).status == 200
         assert gateway.ask(fields={"X-Long": "x" * 33000}).status == 431
-
-
-def client_context(services: Services, *shown: str) -> ssl.SSLContext:
-    made = ssl.create_default_context(cafile=str(services.authority.file))
-    if shown:
-        made.load_cert_chain(*shown)
-    return made
 
 
 def test_clients_are_answered_over_tls(trial, at_work) -> None:
