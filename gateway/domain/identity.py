@@ -7,7 +7,7 @@ from enum import StrEnum
 import msgspec
 
 
-class Principal(msgspec.Struct, frozen=True):
+class Principal(msgspec.Struct, frozen=True, cache_hash=True):
     """Who a request was proven to come from. Anonymous has an empty ``kind``."""
 
     kind: str  # "", "jwt", "key", "certificate"

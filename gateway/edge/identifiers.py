@@ -21,7 +21,8 @@ _TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-(
 _ZERO_TRACE = b"0" * 32
 _ZERO_SPAN = b"0" * 16
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16  # as drawn, which the specification forbids
-_FIRST_TRACE, _FIRST_SPAN = "0" * 31 + "1", "0" * 15 + "1"
+
+STOCK = 64
 
 
 class Identifiers:
@@ -35,7 +36,8 @@ class Identifiers:
         self._life = os.urandom(8).hex()
         self._count = 0
         # Ids need to be unlikely to collide, not hard to guess; a system call for each would cost more than the rest.
-        self._bits = random.Random(os.urandom(16)).getrandbits  # noqa: S311 - uniqueness, not secrecy
+        self._bytes = random.Random(os.urandom(16)).randbytes  # noqa: S311 - uniqueness, not secrecy
+        self._drawn: list[tuple[str, str]] = []  # spans and traces; drawn together, one costs half
 
     def assign(self, exchange: Exchange) -> None:
         """Fill in request id, trace id, our span id and the parent's from the headers found."""
@@ -46,22 +48,26 @@ class Identifiers:
         else:
             self._count += 1
             exchange.request_id = f"{self._life}{self._count:08x}"
-        drawn = f"{self._bits(192):048x}"  # in one go: a span and, unless one is continued, a trace
-        exchange.span_id = drawn[:16] if drawn[:16] != _NO_SPAN else _FIRST_SPAN
+        if not self._drawn:
+            self._drawn = self._draw()
+        exchange.span_id, exchange.trace_id = self._drawn.pop()
         parent = facts.get(b"traceparent")
-        if parent is not None and self._continue_trace(exchange, parent):
-            return
-        exchange.trace_id = drawn[16:] if drawn[16:] != _NO_TRACE else _FIRST_TRACE
+        if parent is not None:
+            self._continue_trace(exchange, parent)
+
+    def _draw(self) -> list[tuple[str, str]]:
+        drawn = self._bytes(STOCK * 24).hex()
+        pairs = [(drawn[at : at + 16], drawn[at + 16 : at + 48]) for at in range(0, STOCK * 48, 48)]
+        return [(span, trace) for span, trace in pairs if span != _NO_SPAN and trace != _NO_TRACE] or self._draw()
 
     @staticmethod
-    def _continue_trace(exchange: Exchange, traceparent: bytes) -> bool:
+    def _continue_trace(exchange: Exchange, traceparent: bytes) -> None:
         found = _TRACEPARENT.fullmatch(traceparent)
         if found is None:
-            return False
+            return
         version, trace, span, flags, more = found.groups()
         if trace == _ZERO_TRACE or span == _ZERO_SPAN or (version == b"00" and more is not None):
-            return False
+            return
         exchange.trace_id = trace.decode("ascii")
         exchange.parent_id = span.decode("ascii")
         exchange.trace_flags = flags.decode("ascii")
-        return True

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from gateway.domain.forwarding import RepeatedHeaders
 from gateway.edge.request_rules import Gathered, gather, has_plain_target
 
 if TYPE_CHECKING:
@@ -125,9 +126,10 @@ def fields(block: bytes) -> Fields | None:
                 return None
             may_repeat = may_repeat and field[0] not in _UNIQUE
         headers.append(field)
-    meaning = Fields(headers, gather(headers))
-    if may_repeat:
-        _blocks.keep(block, meaning)
+    if not may_repeat:
+        return Fields(headers, gather(headers))
+    meaning = Fields(RepeatedHeaders(headers), gather(headers))
+    _blocks.keep(block, meaning)
     return meaning
 
 

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
+from gateway.domain.forwarding import RepeatedHeaders
 from gateway.domain.path_template import AmbiguousPathError
 from gateway.errors import SentinelError
 from gateway.proxy.rewriting import HOP_BY_HOP, UNCHANGED, VISIBLE, plain_name, rewriting
@@ -37,6 +38,12 @@ _CHAIN, _PROTO, _HOST, _PARENT, _STATE = (
 _OWN_LINES = (
     b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nx-forwarded-host: %b\r\nx-request-id: %b\r\ntraceparent: %b"
 )
+_REPEATED_HEAD = (
+    b"%b %b HTTP/1.1\r\nhost: %b%b\r\nx-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nx-forwarded-host: %b\r\n"
+    b"x-request-id: %b\r\ntraceparent: %b%b\r\n\r\n"
+)
+_CR, _LF, _NUL = b"\r\n\0"
+_SPLIT = "a header value holds CR, LF or NUL"
 _DECIDED_APART = frozenset({_CHAIN, _PARENT, _STATE})
 _ORDINARY = frozenset({b"keep-alive", b"close", b""})  # connection options that nominate no field
 _USUAL_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
@@ -48,7 +55,15 @@ MAX_REMEMBERED_BYTES = 256  # of one entry: what is longer is judged anew each t
 
 _request_names: dict[bytes, int] = {}
 _answer_names: dict[bytes, tuple[bytes, int]] = {}
-_identities: dict[Principal, list[bytes]] = {}
+_identities: dict[Principal, _Lines] = {}
+
+
+class _Lines(NamedTuple):
+    """Header lines as they are written: ``text`` has a line end before each of them."""
+
+    text: bytes
+    lines: list[bytes]
+    special: Headers
 
 
 class UnforwardableError(SentinelError):
@@ -81,6 +96,10 @@ def request_head(outbound: Outbound) -> bytes:
     """
     rewrite = rewriting(outbound.route)
     target = _target(outbound, rewrite)
+    if type(outbound.headers) is RepeatedHeaders and rewrite is UNCHANGED and outbound.content_length == 0:
+        head = _repeated_head(outbound, outbound.headers, target)
+        if head:
+            return head
     lines, special = _passed(outbound.headers)
     if len(special) == 1 and special[0][0] != _STATE and not outbound.trusted_peer:
         special = []  # a stranger's claim of where it comes from, or the parent that Outbound names already
@@ -95,7 +114,7 @@ def request_head(outbound: Outbound) -> bytes:
         merged = 4
     lines[0] = b"%b %b HTTP/1.1\r\nhost: %b" % (outbound.method, target, host)
     if outbound.principal.kind:
-        lines += _identity(outbound.principal)
+        lines += _identity(outbound.principal).lines
     if outbound.websocket_key:
         lines += [b"connection: upgrade", b"upgrade: websocket", b"sec-websocket-key: " + outbound.websocket_key]
     length = outbound.content_length
@@ -105,11 +124,43 @@ def request_head(outbound: Outbound) -> bytes:
         lines.append(b"content-length: 0")
     lines.append(b"\r\n")
     head = b"\r\n".join(lines)
-    ends = len(lines) + 1 + merged  # the first entry is two lines
-    # More line ends than lines means that some value carries its own: three scans in C for the whole head.
-    if head.count(b"\r") != ends or head.count(b"\n") != ends or b"\0" in head:
-        raise UnforwardableError("a header value holds CR, LF or NUL")
+    _judge_lines(head, len(lines) + 1 + merged)  # the first entry is two lines
     return head
+
+
+def _repeated_head(outbound: Outbound, headers: RepeatedHeaders, target: bytes) -> bytes:
+    """The head of a request whose fields came before and pass as they did then; empty where they may not.
+
+    Raises:
+        UnforwardableError: as for any other head.
+    """
+    passed: _Lines | None = headers.derived
+    if passed is None:
+        lines, special = _passed(headers)
+        passed = _Lines(b"\r\n".join(lines), lines, special)
+        _judge_lines(passed.text, len(lines) - 1)
+        headers.derived = passed
+    if (
+        (passed.special and (outbound.trusted_peer or len(passed.special) > 1 or passed.special[0][0] == _STATE))
+        or outbound.method in _BODY_EXPECTED
+        or outbound.websocket_key
+        or not (outbound.host and outbound.client and outbound.request_id and outbound.traceparent)
+    ):
+        return b""
+    method, host, client, scheme = outbound.method, outbound.host, outbound.client, outbound.scheme
+    request_id, trace = outbound.request_id, outbound.traceparent
+    # What is not judged yet. Numbers, because ``in`` looks for one byte several times as fast as for bytes.
+    new = b"".join((method, host, client, scheme, request_id, trace))
+    if _CR in new or _LF in new or _NUL in new:
+        raise UnforwardableError(_SPLIT)
+    who = _identity(outbound.principal).text if outbound.principal.kind else b""
+    return _REPEATED_HEAD % (method, target, host, passed.text, client, scheme, host, request_id, trace, who)
+
+
+def _judge_lines(head: bytes, ends: int) -> None:
+    """More line ends than lines means that some value carries its own: three scans in C for the whole head."""
+    if head.count(b"\r") != ends or head.count(b"\n") != ends or _NUL in head:
+        raise UnforwardableError(_SPLIT)
 
 
 def _target(outbound: Outbound, rewrite: Rewriting) -> bytes:
@@ -214,10 +265,10 @@ def _trace(special: Headers, traceparent: bytes) -> list[bytes]:
     return lines
 
 
-def _identity(principal: Principal) -> list[bytes]:
+def _identity(principal: Principal) -> _Lines:
     """The lines that tell the upstream who calls; text that is not visible ASCII is percent-encoded."""
-    lines = _identities.get(principal)
-    if lines is None:
+    known = _identities.get(principal)
+    if known is None:
         fields = (
             ("x-sentinel-subject", quote(principal.subject, safe=VISIBLE)),
             ("x-sentinel-tenant", quote(principal.tenant, safe=VISIBLE)),
@@ -225,11 +276,12 @@ def _identity(principal: Principal) -> list[bytes]:
             ("x-sentinel-roles", " ".join(quote(role, safe=VISIBLE) for role in sorted(principal.roles))),
         )
         lines = [f"{name}: {value}".encode("ascii") for name, value in fields if value]
-        if sum(map(len, lines)) <= MAX_REMEMBERED_BYTES:
+        known = _Lines(b"".join([b"\r\n" + line for line in lines]), lines, [])
+        if len(known.text) <= MAX_REMEMBERED_BYTES:
             if len(_identities) >= MAX_REMEMBERED:
                 _identities.clear()
-            _identities[principal] = lines
-    return lines
+            _identities[principal] = known
+    return known
 
 
 def _options(value: bytes) -> list[bytes]:
