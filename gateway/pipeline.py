@@ -24,6 +24,7 @@ from gateway.domain.topology import Topology
 from gateway.errors import ConflictError, SentinelError
 from gateway.notify.message import What, news_of
 from gateway.remediate import approval, risk_policy
+from gateway.second_look import ACTIVE, due_again, finding, leading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
     from gateway.domain.window import Window
     from gateway.remediate.closed_loop import Progress, Remediation
 
-ACTIVE = frozenset({ActionState.APPROVED, ActionState.EXECUTED})
-FOLLOW_S = 60.0  # while nothing is done about it, the diagnosis follows the evidence in every pass this long …
-LOOK_AGAIN_S = 60.0  # … and this often afterwards
 EXPLAINED = "incident.explained"
 
 # What people are told of an action's time line entries; the others stand on the incident page.
@@ -198,18 +196,18 @@ class Pipeline:
     async def _diagnose(self, incident_id: str, now: float) -> None:
         incident = self._cases[incident_id]
         before = incident.diagnosis
-        if before is not None and not _due_again(incident, before, now):
+        if before is not None and not due_again(incident, before, now):
             return
         diagnosis = self._analysis.by_rules(incident, now)
         if before is not None:
-            if before.report.source != "rules" or _leading(before) == _leading(diagnosis):
+            if before.report.source != "rules" or leading(before) == leading(diagnosis):
                 return
-            text = f"On a second look: {_finding(diagnosis)}"
+            text = f"On a second look: {finding(diagnosis)}"
             incident = msgspec.structs.replace(incident, diagnosis=diagnosis)
             await self._cases.save(incident, TimelineEntry(now, "incident.diagnosed", text))
             return
         incident = msgspec.structs.replace(incident.moved_to(IncidentState.ANALYZING), diagnosis=diagnosis)
-        incident = await self._cases.save(incident, TimelineEntry(now, "incident.diagnosed", _finding(diagnosis)))
+        incident = await self._cases.save(incident, TimelineEntry(now, "incident.diagnosed", finding(diagnosis)))
         await self._teller.tell(incident, What.OPENED)
 
     def _explain_once(self, incident_id: str) -> None:
@@ -377,18 +375,3 @@ class Pipeline:
         async with self._lock:
             self._cases.open_one(incident_id).moved_to(IncidentState.CLOSED)
             return await self._close(incident_id, reason or f"by {actor.name}", actor, self._clock())
-
-
-def _due_again(incident: Incident, before: Diagnosis, now: float) -> bool:
-    if any(action.state in ACTIVE for action in incident.actions):
-        return False  # what is seen now is the action's effect, not the fault
-    return now - incident.opened_at < FOLLOW_S or now - before.at >= LOOK_AGAIN_S
-
-
-def _leading(diagnosis: Diagnosis) -> tuple[str, str]:
-    leading = diagnosis.leading
-    return (leading.upstream, leading.target) if leading else ("", "")
-
-
-def _finding(diagnosis: Diagnosis) -> str:
-    return diagnosis.report.root_cause or f"No cause stands out yet. {diagnosis.report.summary}"
