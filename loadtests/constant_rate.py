@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import uvloop
 
@@ -61,8 +61,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the first request that waits."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - TCP
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's are none by inheritance
         self.pace.free(self)
 
     def send(self, request: bytes, due: float) -> None:

@@ -53,7 +53,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=5, help="of load per contender and round")
     parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--path", default="/api/items?x=1", help="/blob/10k and /blob/1m answer with more")
+    parser.add_argument("--path", default="", help="by default /api/items?x=1; /blob/10k and /blob/1m answer with more")
     parser.add_argument("--subjects", type=int, default=1000)
     parser.add_argument("--hard", action="store_true", help="a URL and a trace of its own for each request, 18 fields")
     parser.add_argument("--upload", metavar="SIZE", default="", help="POST so much with each request: 10k, 1M")
@@ -67,6 +67,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
         parsed.upload_bytes = load.size_of(parsed.upload) if parsed.upload else 0
     except ValueError:
         parser.error(f"--upload {parsed.upload!r} is no size such as 10k or 1M")
+    parsed.path = parsed.path or ("/upload" if parsed.upload else "/api/items?x=1")
     if parsed.hard and parsed.upload:
         parser.error("--hard and --upload are two kinds of requests; choose one")
     if parsed.latency and (parsed.hard or parsed.upload):
