@@ -23,6 +23,9 @@ GOOD: dict[str, Any] = {
 }
 
 
+STANDS: dict[str, Any] = {"verdict": "stands", "reason": "", "evidence": [], "refuted_claims": []}
+
+
 class ModelServer:
     """Answers every question with ``body`` until told otherwise.
 
@@ -33,6 +36,8 @@ class ModelServer:
         refuse: the vendor's own form of declining.
         raw: sent instead of the vendor's envelope.
         respond: computes ``answer`` from the question's text.
+        ask: rounds of questions (name, arguments) asked one after the other before the answer comes.
+        objection: the answer to whoever asks for an objection.
     """
 
     def __init__(self) -> None:
@@ -41,6 +46,8 @@ class ModelServer:
         self.drip_s = 0.0
         self.refuse = False
         self.raw: bytes | None = None
+        self.ask: list[list[tuple[str, Any]]] = []
+        self.objection: dict[str, Any] = STANDS
         self.respond: Callable[[str], dict[str, Any]] | None = None
         self.requests: list[tuple[str, dict[str, str], dict[str, Any]]] = []
         self._server: asyncio.Server | None = None
@@ -95,24 +102,46 @@ class ModelServer:
             return self.raw
         if self.status != 200:
             return json.dumps({"type": "error", "error": {"type": "x", "message": "SECRET DETAIL"}}).encode()
-        answer = self.respond(json.dumps(question)) if self.respond else self.answer
+        answer: Any
+        may_ask = question.get("tool_choice") in ({"type": "auto"}, "auto")
+        if self.ask and may_ask:
+            asked = [(f"call-{number}", *one) for number, one in enumerate(self.ask.pop(0))]
+            asking = self._anthropic("", question, asked) if path == "/v1/messages" else None
+            return json.dumps(asking or self._openai("", question, asked)).encode()
+        if "refuted_claims" in json.dumps(question.get("output_config") or question.get("text")):
+            answer = self.objection
+        else:
+            answer = self.respond(json.dumps(question)) if self.respond else self.answer
         text = answer if isinstance(answer, str) else json.dumps(answer)
         envelope = self._anthropic(text, question) if path == "/v1/messages" else self._openai(text, question)
         return json.dumps(envelope).encode()
 
-    def _anthropic(self, text: str, question: dict[str, Any]) -> dict[str, Any]:
+    def _anthropic(self, text: str, question: dict[str, Any], asked: Any = ()) -> dict[str, Any]:
+        content = [{"type": "text", "text": text}] if text else []
+        content += [{"type": "tool_use", "id": call, "name": name, "input": given} for call, name, given in asked]
         return {
             "id": "msg_1",
             "type": "message",
             "role": "assistant",
             "model": question["model"],
-            "content": [] if self.refuse else [{"type": "text", "text": text}],
-            "stop_reason": "refusal" if self.refuse else "end_turn",
+            "content": [] if self.refuse else content,
+            "stop_reason": "refusal" if self.refuse else "tool_use" if asked else "end_turn",
             "stop_sequence": None,
             "usage": {"input_tokens": 1000, "output_tokens": 200},
         }
 
-    def _openai(self, text: str, question: dict[str, Any]) -> dict[str, Any]:
+    def _openai(self, text: str, question: dict[str, Any], asked: Any = ()) -> dict[str, Any]:
+        calls = [
+            {
+                "type": "function_call",
+                "id": f"fc-{call}",
+                "call_id": call,
+                "name": name,
+                "arguments": given if isinstance(given, str) else json.dumps(given),
+                "status": "completed",
+            }
+            for call, name, given in asked
+        ]
         part = {"type": "refusal", "refusal": "no"} if self.refuse else None
         return {
             "id": "resp_1",
@@ -120,7 +149,8 @@ class ModelServer:
             "created_at": 1.0,
             "model": question["model"],
             "status": "completed",
-            "output": [
+            "output": calls
+            or [
                 {
                     "type": "message",
                     "id": "m",

@@ -38,6 +38,7 @@ from gateway.control.objectives import Objectives
 from gateway.control.readiness import reasons_not_ready
 from gateway.control.revocations import PublishedRevocations
 from gateway.control.rounds import Rounds
+from gateway.control.silences import Silences
 from gateway.control.start import offer_setup, prepare_schema, unix_listener, warm
 from gateway.control.telling import Herald
 from gateway.control.traffic import LiveTail, Traffic
@@ -49,6 +50,7 @@ from gateway.domain.plan import ActionKind
 from gateway.domain.window import Window
 from gateway.identity.key_set_fetch import KeySetFetcher
 from gateway.identity.setup_link import SetupLink
+from gateway.newsroom import Newsroom
 from gateway.notify.addresses import refusal
 from gateway.notify.channels import build as build_channels
 from gateway.notify.http_post import Poster
@@ -69,11 +71,13 @@ from gateway.store.incidents import Incidents
 from gateway.store.journal import Journal
 from gateway.store.journaled import JournaledActions, JournaledAudit, JournaledIncidents
 from gateway.store.leases import Leases
+from gateway.store.notification_threads import NotificationThreads
 from gateway.store.objective_counts import ObjectiveCounts
 from gateway.store.outbox import Outbox as OutboxStore
 from gateway.store.records import Records
 from gateway.store.revisions import Revisions as RevisionStore
 from gateway.store.revocations import Revocations
+from gateway.store.silences import Silences as SilenceStore
 from gateway.store.users import Users
 
 if TYPE_CHECKING:
@@ -154,14 +158,15 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         # Telling people.
         poster = await stack.enter_async_context(Poster())
         channels = compiling.notify_channels(document)
+        threads = NotificationThreads(store)
         outbox = Outbox(
             outbox_store,
             channels,
-            build_channels(channels, settings.secret, poster),
+            build_channels(channels, settings.secret, poster, threads),
             count=lambda kind, outcome: meters.count("sentinel_notifications_total", kind, outcome),
         )
         base_url = compiling.admin_url(document)
-        herald = Herald(outbox, base_url=base_url, clock=clock)
+        herald = Herald(outbox, base_url=base_url, clock=clock, channels=channels)
 
         # What was promised, and how fast it is being spent.
         objectives = Objectives(
@@ -193,17 +198,26 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         def remediate_settings() -> RemediateSettings:
             return compiling.remediate_settings(publisher.configuration.document)
 
+        casebook = Casebook(incidents, on_open=gauges.incidents, on_action=gauges.action)
+        silences = Silences(
+            SilenceStore(store),
+            lambda: compile_objectives.maintenance(publisher.configuration.document),
+            snapshot,
+            clock,
+        )
         pipeline = Pipeline(
             window=window,
             detectors=lambda: (*detectors(detect_settings()), budget_burn),
             grouper=lambda: Grouper(detect_settings().cooldown_s),
-            casebook=Casebook(incidents, on_open=gauges.incidents, on_action=gauges.action),
-            analysis=Diagnostician(window, snapshot, changes, analyst, has_model=model is not None, clock=clock),
+            casebook=casebook,
+            analysis=Diagnostician(
+                window, snapshot, changes, analyst, has_model=model is not None, clock=clock, samples=records
+            ),
             remediation=Remediation(
                 {ActionKind.EJECT_TARGET: EjectTarget(board)}, window, snapshot, remediate_settings
             ),
             claims=JournaledActions(Actions(store), journal),
-            teller=herald,
+            newsroom=Newsroom(herald, casebook, silences.why_quiet, clock),
             detect=detect_settings,
             remediate=remediate_settings,
             snapshot=snapshot,
@@ -246,6 +260,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
                 revocations=revocations,
                 audit=audit,
                 configuration=revisions,
+                silences=silences,
                 objectives=objectives.states,
                 objective_report=lambda: daily_report(objectives.states(), clock()),
                 window=window,
@@ -273,6 +288,11 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             retention = publisher.configuration.document.store.retention
             await records.purge(clock(), retention.requests_s, retention.buckets_s)
             await outbox_store.purge(clock() - retention.requests_s)
+            await threads.purge(clock() - retention.requests_s)
+
+        async def tell() -> None:
+            going_on, now = casebook.open_ones, clock()
+            await herald.remind(one for one in going_on if not (one.untold or silences.why_quiet(one, going_on, now)))
 
         rounds = Rounds(
             leadership=leadership,
@@ -280,10 +300,12 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             board=board,
             keys=keys,
             revocations=revocations,
+            silences=silences,
             revisions=revisions,
             gauges=gauges,
             workers=live_workers,
             observe_s=lambda seconds: meters.observe("sentinel_detection_seconds", seconds),
+            tell=tell,
             purge=purge,
             clock=clock,
         )

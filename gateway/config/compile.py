@@ -173,6 +173,7 @@ def diagnose_settings(document: Document) -> DiagnoseSettings:
         base_url=diagnose.base_url,
         api_key_env=diagnose.api_key_env or KEY_VARIABLES.get(diagnose.provider, ""),
         timeout_s=diagnose.timeout_s,
+        steps=diagnose.budget.steps,
         per_incident_tokens=diagnose.budget.per_incident_tokens,
         per_day_usd=diagnose.budget.per_day_usd,
     )

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from gateway.config.document_notify import NotifyEntry, Reports
-from gateway.config.document_objectives import SloEntry
+from gateway.config.document_objectives import MaintenanceEntry, SloEntry
 from gateway.config.document_routes import Limits, RouteEntry
 from gateway.config.document_upstreams import UpstreamEntry
 from gateway.config.schema import Shorthand, Switch
@@ -171,7 +171,8 @@ class Detect(msgspec.Struct, frozen=True):
 class Budget(msgspec.Struct, frozen=True):
     """What the model may cost."""
 
-    per_incident_tokens: Annotated[int, msgspec.Meta(ge=1000, le=1_000_000)] = 20_000
+    steps: Annotated[int, msgspec.Meta(ge=0, le=20)] = 4
+    per_incident_tokens: Annotated[int, msgspec.Meta(ge=1000, le=1_000_000)] = 60_000
     per_day_usd: Annotated[float, msgspec.Meta(ge=0, le=10_000)] = 5.0
 
 
@@ -210,6 +211,7 @@ class Document(msgspec.Struct, frozen=True):
     upstreams: tuple[UpstreamEntry, ...] = ()
     routes: tuple[RouteEntry, ...] = ()
     slos: tuple[SloEntry, ...] = ()
+    maintenance: tuple[MaintenanceEntry, ...] = ()
     detect: Detect = Detect()
     diagnose: Diagnose = Diagnose()
     remediate: Remediate = Remediate()

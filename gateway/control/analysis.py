@@ -9,6 +9,8 @@ import msgspec
 
 from gateway.diagnose import rules
 from gateway.diagnose.evidence import gather
+from gateway.diagnose.prompt import Case
+from gateway.diagnose.questions import Questions
 from gateway.domain.diagnosis import Diagnosis
 from gateway.domain.incident import Change
 from gateway.domain.plan import ActionState
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.diagnose.analyst import Analyst
     from gateway.diagnose.language_model import LanguageModel
+    from gateway.diagnose.questions import Samples
     from gateway.domain.audit import ConfigRevision
     from gateway.domain.incident import Incident
     from gateway.domain.policy import DiagnoseSettings
@@ -71,6 +74,7 @@ class Diagnostician:
         *,
         has_model: bool,
         clock: Callable[[], float],
+        samples: Samples | None = None,
     ) -> None:
         self._window = window
         self._snapshot = snapshot
@@ -78,6 +82,7 @@ class Diagnostician:
         self._analyst = analyst
         self._has_model = has_model
         self._clock = clock
+        self._samples = samples
 
     def by_rules(self, incident: Incident, now: float) -> Diagnosis:
         """Evidence, hypotheses and the rule-based report."""
@@ -90,10 +95,19 @@ class Diagnostician:
         if not self._has_model:
             return None
         offered = tuple(action for action in incident.actions if action.state is ActionState.PENDING)
-        report = await self._analyst.explain(
-            incident, diagnosis.evidence, diagnosis.hypotheses, offered, now=self._clock()
+        topology = Topology.of(self._snapshot())
+        questions = Questions(
+            incident,
+            diagnosis.evidence,
+            diagnosis.hypotheses,
+            window=self._window,
+            topology=topology,
+            changes=self._changes(),
+            samples=self._samples,
         )
-        return msgspec.structs.replace(diagnosis, report=report)
+        case = Case(incident, diagnosis.evidence, diagnosis.hypotheses, offered, topology, questions)
+        found = await self._analyst.explain(case, now=self._clock())
+        return msgspec.structs.replace(diagnosis, report=found.report, evidence=(*diagnosis.evidence, *found.evidence))
 
 
 def language_model(settings: DiagnoseSettings, environ: Settings) -> LanguageModel | None:

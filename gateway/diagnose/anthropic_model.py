@@ -6,11 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from gateway.diagnose.language_model import (
-    ANSWER_SCHEMA,
     RETRIES,
-    ModelAnswer,
+    Talk,
+    ToolCall,
+    Turn,
     UnusableAnswerError,
-    draft_of,
     missing_extra,
     remedy_for,
 )
@@ -42,20 +42,28 @@ class AnthropicModel:
         self._timeout_s = timeout_s
         self._client: AsyncAnthropic | None = None
 
-    async def answer(self, system: str, user: str, *, max_tokens: int) -> ModelAnswer:
-        """Ask once; see :class:`gateway.diagnose.language_model.LanguageModel`."""
+    async def turn(self, talk: Talk, *, max_tokens: int) -> Turn:
+        """One turn; see :class:`gateway.diagnose.language_model.LanguageModel`."""
         if self._client is None:
             # The import takes a second or two: off the event loop.
             self._client = await asyncio.to_thread(self._connect)
         import anthropic
 
+        options: dict[str, Any] = {}
+        if talk.tools:
+            options["tools"] = [
+                {"name": tool.name, "description": tool.description, "input_schema": tool.parameters}
+                for tool in talk.tools
+            ]
+            options["tool_choice"] = {"type": "auto" if talk.may_ask else "none"}
         try:
             message = await self._client.messages.create(
                 model=self.model,
                 max_tokens=max_tokens,
-                system=system,
-                messages=[{"role": "user", "content": user}],
-                output_config={"format": {"type": "json_schema", "schema": ANSWER_SCHEMA}},
+                system=talk.system,
+                messages=_messages(talk),
+                output_config={"format": {"type": "json_schema", "schema": talk.schema}},
+                **options,
             )
         except anthropic.APIStatusError as error:
             raise ModelError(f"anthropic answered {error.status_code}", remedy=remedy_for(error.status_code)) from error
@@ -66,7 +74,7 @@ class AnthropicModel:
         # The library does not validate what it is sent: any JSON object becomes a Message, with None for what lacks.
         if any(getattr(message, name, None) is None for name in ("usage", "content")):
             raise ModelError("anthropic answered something that is not a message")
-        return _answer(message)
+        return _turn(message)
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -83,12 +91,32 @@ class AnthropicModel:
         return anthropic.AsyncAnthropic(api_key=self._api_key, timeout=self._timeout_s, max_retries=RETRIES, **options)
 
 
-def _answer(message: Message) -> ModelAnswer:
+def _messages(talk: Talk) -> Any:
+    said: list[dict[str, Any]] = [{"role": "user", "content": talk.user}]
+    for exchange in talk.exchanges:
+        said.append({"role": "assistant", "content": exchange.turn.native})
+        results = [
+            {"type": "tool_result", "tool_use_id": answer.call_id, "content": answer.text}
+            for answer in exchange.answers
+        ]
+        said.append({"role": "user", "content": results})
+    return said
+
+
+def _turn(message: Message) -> Turn:
     tokens_in, tokens_out = message.usage.input_tokens, message.usage.output_tokens
     if message.stop_reason == "refusal":
         raise UnusableAnswerError("the model declined to answer", tokens_in=tokens_in, tokens_out=tokens_out)
     if message.stop_reason == "max_tokens":
         raise UnusableAnswerError("the answer was cut at its token limit", tokens_in=tokens_in, tokens_out=tokens_out)
-    text = "".join(block.text for block in message.content if block.type == "text")
-    draft = draft_of(text, tokens_in=tokens_in, tokens_out=tokens_out)
-    return ModelAnswer(draft=draft, tokens_in=tokens_in, tokens_out=tokens_out, model=message.model)
+    return Turn(
+        text="".join(block.text for block in message.content if block.type == "text"),
+        calls=tuple(
+            ToolCall(block.id, block.name, block.input) for block in message.content if block.type == "tool_use"
+        ),
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        model=message.model,
+        # Sent back as it came: a model that thinks before it asks wants its own thoughts back, signature and all.
+        native=[block.model_dump(mode="json", exclude_none=True, warnings=False) for block in message.content],
+    )

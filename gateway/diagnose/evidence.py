@@ -213,7 +213,9 @@ def _traffic(facts: Facts, spans: BeforeAndNow, incident: Incident) -> None:
     anomaly = next((one for one in incident.anomalies if one.signal is Signal.TRAFFIC), None)
     if anomaly is not None:
         values: dict[str, float | int | str] = {"observed": anomaly.observed, "expected": anomaly.expected}
-        facts.add("series", f"{anomaly.reason[0].upper()}{anomaly.reason[1:]}.", values)
+        # In numbers alone: the reason of a finding that came as an alert is somebody else's text.
+        statement = f"Traffic is {anomaly.observed:.1f} requests/s; {anomaly.expected:.1f} are usual."
+        facts.add("series", statement, values)
     seconds, seconds_before = spans.until - spans.since, spans.before[1] - spans.before[0]
     changed = [
         (row.now.requests / seconds - row.before.requests / seconds_before, tenant, row)

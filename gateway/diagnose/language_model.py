@@ -1,17 +1,18 @@
-"""What a language model is to this stage: one question in, one structured draft out.
+"""What a language model is to this stage: a talk of a few turns, in which it may ask typed questions first.
 
-A new vendor is one module like :mod:`gateway.diagnose.openai_model` and one line in ``gateway.app``.
+A new vendor is one module like :mod:`gateway.diagnose.openai_model` and one line in ``gateway.control.analysis``.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from gateway.errors import ModelError
 
 RETRIES = 1  # of a vendor's library: the deadline is short, a second retry would only use it up
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class DraftClaim(msgspec.Struct, frozen=True):
@@ -33,13 +34,80 @@ class Draft(msgspec.Struct, frozen=True):
     suggested_actions: tuple[str, ...]
 
 
-class ModelAnswer(msgspec.Struct, frozen=True):
-    """A draft and what it cost in tokens. ``model`` is the name the vendor reports."""
+class Objection(msgspec.Struct, frozen=True):
+    """What the second pass has against a draft. It counts only with evidence that exists."""
 
-    draft: Draft
+    verdict: str  # "stands", "weakened", "refuted"
+    reason: str
+    evidence: tuple[str, ...]
+    refuted_claims: tuple[str, ...]  # "c1", "c2", …
+
+
+class Tool(msgspec.Struct, frozen=True):
+    """A question the model may ask. ``parameters`` is the JSON schema of an object without other properties."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """A question asked. ``arguments`` is whatever the model sent: a dict if it kept to the schema."""
+
+    id: str
+    name: str
+    arguments: Any
+
+
+class ToolAnswer(msgspec.Struct, frozen=True):
+    """Our answer to a question."""
+
+    call_id: str
+    text: str
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """What the model said: text, or questions. ``native`` is the vendor's own form of it, to be sent back."""
+
+    text: str
+    calls: tuple[ToolCall, ...]
     tokens_in: int
     tokens_out: int
-    model: str
+    model: str  # the name the vendor reports
+    native: Any = None
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """A turn of the model and our answers to its questions."""
+
+    turn: Turn
+    answers: tuple[ToolAnswer, ...]
+
+
+class Talk(msgspec.Struct, frozen=True):
+    """Everything said so far, and what the answer must look like.
+
+    ``may_ask`` False wants the answer now: the tools are still listed, because they were used before.
+    """
+
+    system: str
+    user: str
+    schema: dict[str, Any]
+    schema_name: str = "report"
+    tools: tuple[Tool, ...] = ()
+    may_ask: bool = False
+    exchanges: tuple[Exchange, ...] = ()
+
+    @property
+    def characters(self) -> int:
+        """How much is sent, about."""
+        said = sum(
+            len(answer.text) + len(one.turn.text) for one in self.exchanges for answer in one.answers or (_NOTHING,)
+        )
+        return len(self.system) + len(self.user) + len(str(self.schema)) + len(str(self.tools)) + said
+
+
+_NOTHING = ToolAnswer("", "")
 
 
 class LanguageModel(Protocol):
@@ -48,11 +116,11 @@ class LanguageModel(Protocol):
     provider: str
     model: str
 
-    async def answer(self, system: str, user: str, *, max_tokens: int) -> ModelAnswer:
-        """Ask once.
+    async def turn(self, talk: Talk, *, max_tokens: int) -> Turn:
+        """Let it say the next thing.
 
         Raises:
-            ModelError: away, refused, or the answer is unusable (UnusableAnswerError when tokens were spent on it).
+            ModelError: away, refused, or unusable (UnusableAnswerError when tokens were spent on it).
         """
         ...
 
@@ -97,25 +165,34 @@ ANSWER_SCHEMA: dict[str, Any] = {
         "suggested_actions": _TEXTS,
     },
 }
+OBJECTION_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["verdict", "reason", "evidence", "refuted_claims"],
+    "properties": {
+        "verdict": {"type": "string", "enum": ["stands", "weakened", "refuted"]},
+        "reason": {"type": "string", "description": "One sentence."},
+        "evidence": _TEXTS,
+        "refuted_claims": {**_TEXTS, "description": "Such as c2; those that the evidence contradicts."},
+    },
+}
 
-_decode = msgspec.json.Decoder(Draft).decode
 _MOST_BYTES = 200_000
 
 
-def draft_of(text: str, *, tokens_in: int, tokens_out: int) -> Draft:
-    """The draft in a model's answer.
+def decoded(turn: Turn, shape: type[T]) -> T:
+    """The structured answer in a turn.
 
     Raises:
-        UnusableAnswerError: it is not the JSON that was asked for.
+        UnusableAnswerError: it is not the JSON that was asked for. Its tokens are not named: the turn was paid for.
     """
-    if len(text) > _MOST_BYTES:
-        raise UnusableAnswerError("the answer is far too long", tokens_in=tokens_in, tokens_out=tokens_out)
+    if len(turn.text) > _MOST_BYTES:
+        raise UnusableAnswerError("the answer is far too long")
     try:
-        return _decode(text.encode())
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+        return msgspec.json.decode(turn.text.encode(), type=shape)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
         # The error names the field that is wrong, never the text itself.
-        message = f"the answer is not the JSON that was asked for: {error}"
-        raise UnusableAnswerError(message, tokens_in=tokens_in, tokens_out=tokens_out) from error
+        raise UnusableAnswerError(f"the answer is not the JSON that was asked for: {error}") from error
 
 
 def missing_extra(package: str) -> ModelError:

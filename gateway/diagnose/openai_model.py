@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from gateway.diagnose.language_model import (
-    ANSWER_SCHEMA,
     RETRIES,
-    ModelAnswer,
+    Talk,
+    ToolCall,
+    Turn,
     UnusableAnswerError,
-    draft_of,
     missing_extra,
     remedy_for,
 )
@@ -42,22 +44,36 @@ class OpenAIModel:
         self._timeout_s = timeout_s
         self._client: AsyncOpenAI | None = None
 
-    async def answer(self, system: str, user: str, *, max_tokens: int) -> ModelAnswer:
-        """Ask once; see :class:`gateway.diagnose.language_model.LanguageModel`."""
+    async def turn(self, talk: Talk, *, max_tokens: int) -> Turn:
+        """One turn; see :class:`gateway.diagnose.language_model.LanguageModel`."""
         if self._client is None:
             # The import takes a second or two: off the event loop.
             self._client = await asyncio.to_thread(self._connect)
         import openai
         from openai.types.responses import Response
 
+        wanted = {"type": "json_schema", "name": talk.schema_name, "schema": talk.schema, "strict": True}
+        options: dict[str, Any] = {"text": {"format": wanted}}
+        if talk.tools:
+            options["tools"] = [
+                {
+                    "type": "function",
+                    "name": tool.name,
+                    "description": tool.description,
+                    "parameters": tool.parameters,
+                    "strict": True,
+                }
+                for tool in talk.tools
+            ]
+            options["tool_choice"] = "auto" if talk.may_ask else "none"
         try:
             response = await self._client.responses.create(
                 model=self.model,
-                instructions=system,
-                input=user,
+                instructions=talk.system,
+                input=_input(talk),
                 max_output_tokens=max_tokens,
-                text={"format": {"type": "json_schema", "name": "report", "schema": ANSWER_SCHEMA, "strict": True}},
                 store=False,
+                **options,
             )
         except openai.APIStatusError as error:
             raise ModelError(f"openai answered {error.status_code}", remedy=remedy_for(error.status_code)) from error
@@ -67,7 +83,7 @@ class OpenAIModel:
             raise ModelError("openai answered something that is not JSON") from error
         if not isinstance(response, Response):
             raise ModelError("openai answered something that is not a response")
-        return _answer(response)
+        return _turn(response)
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -84,13 +100,35 @@ class OpenAIModel:
         return openai.AsyncOpenAI(api_key=self._api_key, timeout=self._timeout_s, max_retries=RETRIES, **options)
 
 
-def _answer(response: Response) -> ModelAnswer:
+def _input(talk: Talk) -> Any:
+    said: list[dict[str, Any]] = [{"role": "user", "content": talk.user}]
+    for exchange in talk.exchanges:
+        said += exchange.turn.native
+        said += [
+            {"type": "function_call_output", "call_id": answer.call_id, "output": answer.text}
+            for answer in exchange.answers
+        ]
+    return said
+
+
+def _turn(response: Response) -> Turn:
     usage = response.usage
     tokens_in, tokens_out = (usage.input_tokens, usage.output_tokens) if usage is not None else (0, 0)
     if response.status == "incomplete":
         raise UnusableAnswerError("the answer was cut at its token limit", tokens_in=tokens_in, tokens_out=tokens_out)
-    texts = []
+    texts, calls, native = [], [], []
     for item in response.output or ():
+        if item.type == "function_call":
+            calls.append(ToolCall(item.call_id, item.name, _arguments(item.arguments)))
+            # Without its id it needs none of the vendor's stored thoughts beside it: nothing is stored there.
+            native.append(
+                {
+                    "type": "function_call",
+                    "call_id": item.call_id,
+                    "name": item.name,
+                    "arguments": item.arguments,
+                }
+            )
         if item.type != "message":
             continue
         for part in item.content:
@@ -98,5 +136,12 @@ def _answer(response: Response) -> ModelAnswer:
                 raise UnusableAnswerError("the model declined to answer", tokens_in=tokens_in, tokens_out=tokens_out)
             if part.type == "output_text":
                 texts.append(part.text)
-    draft = draft_of("".join(texts), tokens_in=tokens_in, tokens_out=tokens_out)
-    return ModelAnswer(draft=draft, tokens_in=tokens_in, tokens_out=tokens_out, model=str(response.model))
+    text = "".join(texts)
+    return Turn(text, tuple(calls), tokens_in, tokens_out, str(response.model), native)
+
+
+def _arguments(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text or "{}")
+    except (msgspec.DecodeError, RecursionError):
+        return None

@@ -13,7 +13,7 @@ from gateway.domain.incident import Signal
 from gateway.domain.traffic import ErrorKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gateway.domain.incident import Incident
 
@@ -35,6 +35,7 @@ def report(
     hypotheses: Sequence[Hypothesis],
     *,
     fallback_reason: str = "",
+    calibrate: Callable[[float], float] = float,
 ) -> Report:
     """The rule-based report. Never raises, whatever is missing.
 
@@ -43,10 +44,11 @@ def report(
         evidence: the facts; every claim of the report is one of them.
         hypotheses: possible causes, best first.
         fallback_reason: why no model wrote it, where one should have.
+        calibrate: what a score of the ranking has been worth so far.
     """
     leading = standing(hypotheses)
     sure = conclusive(hypotheses)
-    score = score_of(hypotheses)
+    score = round(calibrate(score_of(hypotheses)), 3)
     ordered = sorted(evidence, key=_place_in_reading)
     cause = _cause(leading, ordered) if leading is not None and sure else ""
     return Report(

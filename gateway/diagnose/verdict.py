@@ -13,11 +13,14 @@ from gateway.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from gateway.diagnose.language_model import Draft
+    from gateway.diagnose.language_model import Draft, Objection
     from gateway.diagnose.redaction import Redactor
 
 _HIGH, _MEDIUM = 0.75, 0.5
 _LOW_CEILING = 0.3  # for a report that blames something else than the ranking does
+
+# What is left of the confidence after an objection that cites evidence.
+_AFTER = {"weakened": 0.8, "refuted": 0.4}
 
 _TITLE, _SENTENCE, _SUMMARY = 120, 400, 1200  # characters
 _MOST_CLAIMS, _MOST_STEPS = 12, 8
@@ -48,6 +51,7 @@ def validated(
     hypotheses: Sequence[Hypothesis],
     offered: Collection[str],
     redactor: Redactor,
+    objection: Objection | None = None,
 ) -> Report:
     """The model's report as far as evidence carries it.
 
@@ -58,22 +62,32 @@ def validated(
         hypotheses: the ranking that confidence is computed from.
         offered: ids of the typed actions it could choose from.
         redactor: puts names back.
+        objection: what the second pass has against it; only what cites existing evidence counts.
 
     Raises:
         ModelError: no claim survived.
     """
     known = {one.id for one in evidence}
+    against = objection if objection is not None and counts(objection, known) else None
+    gone = set(against.refuted_claims) if against is not None else set()
     claims = []
-    for claim in draft.claims[:_MOST_CLAIMS]:
+    for number, claim in enumerate(draft.claims[:_MOST_CLAIMS], 1):
+        if f"c{number}" in gone:
+            continue
         cited = tuple(dict.fromkeys(identifier for identifier in claim.evidence if identifier in known))
         # One invented id among real ones makes the whole claim untrustworthy.
         if cited and len(cited) == len(set(claim.evidence)) and claim.text.strip():
             claims.append(Claim(_shown(claim.text, _SENTENCE, redactor), cited))
     if not claims:
-        raise ModelError(f"none of the model's {len(draft.claims)} claims cites existing evidence")
+        beside = " and is not refuted" if gone else ""
+        raise ModelError(f"none of the model's {len(draft.claims)} claims cites existing evidence{beside}")
     inconclusive = draft.inconclusive or not draft.root_cause.strip() or not conclusive(hypotheses)
+    if against is not None and against.verdict == "refuted" and not _agrees(draft.root_cause, standing(hypotheses)):
+        inconclusive = True  # refuted, and not what statistics say: nothing is left to hold it
     root_cause = "" if inconclusive else _shown(draft.root_cause, _SENTENCE, redactor)
-    score = score_of(hypotheses)
+    score = rules.confidence_score
+    if against is not None:
+        score = round(score * _AFTER.get(against.verdict, 1.0), 3)
     if not inconclusive and not _agrees(root_cause, standing(hypotheses)):
         score = min(score, _LOW_CEILING)
     return msgspec.structs.replace(
@@ -89,7 +103,19 @@ def validated(
         or rules.steps,
         suggested_actions=tuple(dict.fromkeys(one for one in draft.suggested_actions if one in offered)),
         dropped_claims=len(draft.claims) - len(claims),
+        refutation="" if objection is None else _refutation(against, redactor),
     )
+
+
+def counts(objection: Objection, known: Collection[str]) -> bool:
+    """Whether an objection rests on evidence that exists, all of it."""
+    return bool(objection.evidence) and all(one in known for one in objection.evidence)
+
+
+def _refutation(against: Objection | None, redactor: Redactor) -> str:
+    if against is None or against.verdict not in {"weakened", "refuted"}:
+        return "stands"
+    return f"{against.verdict}: {_shown(against.reason, _SENTENCE, redactor)} ({', '.join(against.evidence[:5])})"
 
 
 def _agrees(root_cause: str, leading: Hypothesis | None) -> bool:

@@ -14,7 +14,7 @@ class Evidence(msgspec.Struct, frozen=True):
     """
 
     id: str  # "e1", "e2", … unique within the incident
-    kind: str  # "series", "comparison", "attribution", "change", "sample", "topology"
+    kind: str  # "series", "comparison", "attribution", "change", "sample", "topology", "runbook", "memory", …
     statement: str
     values: dict[str, float | int | str] = {}
     link: str = ""  # where to look it up: an admin API path
@@ -72,6 +72,9 @@ class Report(msgspec.Struct, frozen=True):
     tokens_out: int = 0
     cost_usd: str = "0"  # decimal text
     duration_s: float = 0.0
+    questions: tuple[str, ...] = ()  # what the model asked before it answered, each as "series payments errors"
+    refutation: str = ""  # of the second pass: "stands", "weakened: …", "refuted: …", "not made: …"; empty by rules
+    cached: bool = False  # the same evidence had been explained before; nothing was asked, nothing spent
 
 
 class Diagnosis(msgspec.Struct, frozen=True):

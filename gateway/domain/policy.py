@@ -32,7 +32,8 @@ class DiagnoseSettings(msgspec.Struct, frozen=True):
     base_url: str = ""
     api_key_env: str = ""
     timeout_s: float = 20.0  # wall clock for the whole report
-    per_incident_tokens: int = 20_000
+    steps: int = 4  # rounds of questions before the answer is wanted
+    per_incident_tokens: int = 60_000
     per_day_usd: float = 5.0
 
 

@@ -132,6 +132,9 @@ class ReportShape(msgspec.Struct, frozen=True, kw_only=True):
     tokens_out: int
     cost_usd: str
     duration_s: float
+    questions: tuple[str, ...]
+    refutation: str
+    cached: bool
 
 
 class DiagnosisShape(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,6 +177,8 @@ class IncidentRow(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     closed_at: Time | None
     close_reason: str
+    acknowledged_by: str
+    acknowledged_at: Time | None
 
 
 class IncidentShape(IncidentRow, frozen=True, kw_only=True):

@@ -10,14 +10,17 @@ import pytest
 from gateway.diagnose.analyst import Analyst
 from gateway.diagnose.anthropic_model import AnthropicModel
 from gateway.diagnose.openai_model import OpenAIModel
+from gateway.diagnose.prompt import Case
 from gateway.domain.diagnosis import Confidence, Evidence, Hypothesis
 from gateway.domain.incident import Incident, IncidentState, Place, Severity, Signal
 from gateway.domain.plan import Action, ActionKind, ActionState, Risk
 from gateway.domain.policy import DiagnoseSettings
+from gateway.domain.topology import Topology
 from tests.model_server import GOOD, ModelServer
 
 pytestmark = pytest.mark.anyio
 
+TOPOLOGY = Topology(targets={"payments": ("127.0.0.1:9201",), "orders": ("127.0.0.1:9101",)})
 NOW = 1_700_000_000.0
 TARGET = "127.0.0.1:9201"
 INCIDENT = Incident(
@@ -56,6 +59,10 @@ ACTION = Action(
 )
 
 
+def case_of(**changes):
+    return Case(INCIDENT, EVIDENCE, HYPOTHESES, [ACTION], TOPOLOGY)._replace(**changes)
+
+
 @pytest.fixture
 async def server():
     async with ModelServer() as running:
@@ -73,12 +80,13 @@ async def explain(request, server):
     """Asks for a report with a new analyst; keyword arguments become settings."""
     analysts = []
 
-    async def ask(times=1, **settings):
+    async def ask(times=1, more=None, **settings):
+        more = more or {}
         analyst = Analyst(DiagnoseSettings(**settings), model_of(request.param, server), count_tokens=counted)
         analysts.append(analyst)
         for _ in range(times):
-            report = await analyst.explain(INCIDENT, EVIDENCE, HYPOTHESES, [ACTION], now=NOW)
-        return report
+            found = await analyst.explain(case_of(**more), now=NOW)
+        return found.report
 
     tokens = []
 
@@ -98,9 +106,9 @@ async def test_a_good_answer_becomes_the_report(explain, server):
     assert report.source == explain.provider
     assert report.root_cause == GOOD["root_cause"]
     assert report.suggested_actions == ("act-1",)
-    assert (report.tokens_in, report.tokens_out) == (1000, 200)
+    assert (report.tokens_in, report.tokens_out) == (2000, 400)  # the report, and the pass that tries to refute it
     assert float(report.cost_usd) > 0
-    assert explain.tokens == [(explain.provider, "in", 1000), (explain.provider, "out", 200)]
+    assert explain.tokens == [(explain.provider, "in", 1000), (explain.provider, "out", 200)] * 2
 
 
 async def test_confidence_is_ours_whatever_the_model_says(explain, server):
@@ -160,7 +168,7 @@ async def test_without_any_claim_that_stands_the_rules_speak(explain, server):
     report = await explain()
     assert report.source == "rules"
     assert "cites existing evidence" in report.fallback_reason
-    assert report.tokens_in == 1000  # it was paid for all the same
+    assert report.tokens_in == 2000  # it was paid for all the same
 
 
 async def test_inconclusive_is_an_answer(explain, server):
@@ -215,7 +223,7 @@ async def test_a_slow_drip_ends_at_the_deadline(explain, server):
 
 async def test_an_unreachable_server_falls_back(server):
     model = AnthropicModel(api_key="k", base_url="http://127.0.0.1:1")
-    report = await Analyst(DiagnoseSettings(), model).explain(INCIDENT, EVIDENCE, HYPOTHESES, now=NOW)
+    (report, _) = await Analyst(DiagnoseSettings(), model).explain(case_of(), now=NOW)
     assert "not to be reached" in report.fallback_reason
     await model.close()
 
@@ -227,8 +235,9 @@ async def test_the_token_budget_of_an_incident_stops_the_question(explain, serve
 
 
 async def test_the_token_budget_holds_over_several_reports_of_one_incident(explain, server):
-    report = await explain(times=4, per_incident_tokens=10_000)
-    assert 1 <= len(server.requests) < 4
+    server.answer = "garbage"  # never kept, so it is asked again
+    report = await explain(times=9, per_incident_tokens=10_000)
+    assert 1 <= len(server.requests) < 9
     assert report.fallback_reason.startswith("over budget")
 
 
@@ -240,9 +249,7 @@ async def test_the_daily_budget_stops_the_question(explain, server):
 
 async def test_a_missing_library_says_how_to_get_it(monkeypatch, server):
     monkeypatch.setitem(__import__("sys").modules, "anthropic", None)
-    report = await Analyst(DiagnoseSettings(), AnthropicModel(api_key="k")).explain(
-        INCIDENT, EVIDENCE, HYPOTHESES, now=NOW
-    )
+    (report, _) = await Analyst(DiagnoseSettings(), AnthropicModel(api_key="k")).explain(case_of(), now=NOW)
     assert "pip install 'sentinelstack[ai]'" in report.fallback_reason
 
 
@@ -251,18 +258,18 @@ async def test_a_library_that_breaks_in_an_unknown_way_still_leaves_a_report():
         provider = "broken"
         model = "none"
 
-        async def answer(self, system, user, *, max_tokens):
+        async def turn(self, talk, *, max_tokens):
             raise RuntimeError("surprise")
 
         async def close(self):
             pass
 
-    report = await Analyst(DiagnoseSettings(), Broken()).explain(INCIDENT, EVIDENCE, HYPOTHESES, now=NOW)
+    (report, _) = await Analyst(DiagnoseSettings(), Broken()).explain(case_of(), now=NOW)
     assert report.source == "rules"
     assert "RuntimeError" in report.fallback_reason
 
 
 async def test_without_a_model_the_rules_speak_and_nothing_fell_back():
-    report = await Analyst().explain(INCIDENT, EVIDENCE, HYPOTHESES, now=NOW)
+    (report, _) = await Analyst().explain(case_of(), now=NOW)
     assert report.source == "rules"
     assert report.fallback_reason == ""
