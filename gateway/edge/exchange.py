@@ -129,7 +129,6 @@ class Exchange:
 
     def __init__(
         self,
-        *,
         method: bytes,
         path: bytes,
         query: bytes,
@@ -141,6 +140,7 @@ class Exchange:
         started_at: int = 0,
         target_form: bytes | None = None,
         certificate: bytes = b"",
+        *,
         gathered: Gathered | None = None,
         target_judged: bool = False,
     ) -> None:
@@ -159,40 +159,27 @@ class Exchange:
         self.target_judged = target_judged
         # Facts the rules find in the headers.
         self.facts: dict[bytes, bytes] = {}
-        self.host = ""
-        self.content_length = 0  # announced body length, -1 for a chunked body
         self.client = peer
         self.trusted_peer = False
-        self.request_id = ""
-        self.trace_id = ""
-        self.span_id = ""
-        self.parent_id = ""
+        self.host = self.request_id = self.trace_id = self.span_id = self.parent_id = ""
         self.trace_flags = "01"
+        self.content_length = 0  # announced body length, -1 for a chunked body
         # What was decided.
         self.route: Route | None = None
         self.principal: Principal = ANONYMOUS
         self.limits: LimitSet | None = None
         self.verdict: Verdict | None = None
         self.slots: list[LimitKey] | None = None  # what it holds of limits of what is under way at once
-        self.upstream = ""  # the name drivers look the Upstream up by
+        # The upstream is the name drivers look the Upstream up by.
+        self.upstream = self.target = self.error = ""
         self.max_body_bytes = runtime.max_body_bytes
         self.encoder: Encoder | None = None  # set with the answer's head; its body goes through it
-        self.target = ""
-        self.attempts = 0
-        self.status = 0
-        self.error = ""
-        self.bytes_in = 0
-        self.bytes_out = 0
+        self.attempts = self.status = self.bytes_in = self.bytes_out = 0
         self.recorded = False
         # The latency ledger: see domain.traffic.RequestRecord for what lies between two stamps.
-        now = now_us()
+        self.steps_at = now = monotonic_ns() // 1000
         self.started_at = started_at or now
-        self.steps_at = now
-        self.auth_at = 0
-        self.limit_at = 0
-        self.connected_at = 0
-        self.first_byte_at = 0
-        self.ended_at = 0
+        self.auth_at = self.limit_at = self.connected_at = self.first_byte_at = self.ended_at = 0
         self.upload_us = 0  # waiting for the client's first body bytes, before any upstream was asked
 
     @property

@@ -18,7 +18,7 @@ from gateway.edge.clock import NEVER
 from gateway.edge.exchange import Refusal, now_us
 from gateway.edge.lane_answer import LaneAnswer
 from gateway.edge.server_cycle import reset
-from gateway.edge.steps import Waiting
+from gateway.edge.steps import LATER
 
 if TYPE_CHECKING:
     import asyncio
@@ -82,7 +82,7 @@ class LaneRequest(LaneAnswer):
         """Its turn has come: the request before it is answered."""
         try:
             outcome = self._connection.steps.admit(self.exchange, self._decided)
-            if outcome is Waiting.LIMITER:
+            if outcome is LATER:
                 self.held = self.more_body
             else:
                 self._proceed(outcome)
@@ -159,12 +159,14 @@ class LaneRequest(LaneAnswer):
 
     # --- what the proxy calls: domain.forwarding.Sink ---
 
-    def connected(self, target: str, *, attempt: int, reused: bool) -> None:  # noqa: ARG002 - the proxy counts reuse
+    def connected(self, target: str, *, attempt: int, reused: bool) -> None:
         """A target took the connection."""
         exchange = self.exchange
         exchange.target = target
         exchange.attempts = attempt
-        exchange.connected_at = now_us()
+        # An idle connection was at hand: there was nothing to wait for. (Those that come later do so after forward.)
+        at_once = reused and self._call is None
+        exchange.connected_at = exchange.limit_at + exchange.upload_us if at_once else now_us()
 
     def head(self, status: int, headers: Headers) -> None:
         """Status and fields arrived: the answer can begin."""
@@ -193,6 +195,7 @@ class LaneRequest(LaneAnswer):
                 if self._connection.write_paused:
                     self._ending = True
                 else:
+                    self.exchange.ended_at = self.exchange.first_byte_at  # one moment: its first byte and its last
                     self._complete()
                 return
         except Exception as error:  # noqa: BLE001 - see start

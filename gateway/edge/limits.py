@@ -31,6 +31,9 @@ LEAST_LEASED = 128  # a limit whose burst or count is below this is never leased
 LONGEST_LEASE = TICKS_PER_S
 LEASED_PART = 16  # of the time a bucket takes to fill: what a lease may hold back of it
 
+# An attribute of an enum class costs as much as a call.
+_ROUTE, _TENANT, _KEY, _CLIENT = Scope.ROUTE, Scope.TENANT, Scope.KEY, Scope.CLIENT
+
 LimitKey = tuple[str, str]  # name of the limit, whom it counts
 
 
@@ -40,6 +43,7 @@ class LimitSet:
     Attributes:
         rules: rates and quotas, those that refuse (``enforced``, so many as ``refusing``) before those that only watch.
         concurrency: limits of what is under way at once, which this process counts by itself.
+        sole: whether they are one rate that refuses, which is what most routes have.
         lease: ticks a lease of these limits may live; 0 when they are never leased.
         identity: the same for two sets of the same content.
     """
@@ -65,6 +69,7 @@ class LimitSet:
         self.identity = blake2b(msgspec.json.encode(self.rules), digest_size=16).hexdigest()
         self._shares: dict[int, tuple[Bucket, ...]] = {}
         self._names = tuple(_key_name(rule) for rule in self.rules)
+        self.sole = self.refusing == len(self.rules) == 1 and isinstance(self.rules[0], Limit)
         whole = self.buckets(1)
         self.pairs = tuple(bulk(b"%d" % each.interval) + bulk(b"%d" % each.capacity) for each in whole)
         self.word = self.refusing + WATCHING * self.watching
@@ -97,6 +102,8 @@ class LimitSet:
 
     def keys(self, exchange: Exchange) -> list[LimitKey]:
         """Which buckets this exchange is charged to."""
+        if self._only is not None:
+            return [(self._names[0], counted(self._only, exchange))]
         return [(name, counted(rule.scope, exchange)) for name, rule in zip(self._names, self.rules, strict=True)]
 
     def whom(self, exchange: Exchange) -> Hashable:
@@ -223,13 +230,13 @@ def counted(scope: Scope, exchange: Exchange) -> str:
     be spelled to look like a tenant. Long names become digests, so that tables bounded in entries are bounded in bytes.
     """
     principal = exchange.principal
-    if scope is Scope.ROUTE:
+    if scope is _ROUTE:
         whom = f"r\0{exchange.route.name if exchange.route else ''}"
-    elif scope is Scope.TENANT and principal.tenant:
+    elif scope is _TENANT and principal.tenant:
         whom = f"t\0{principal.tenant}"
-    elif scope is Scope.KEY and principal.key_id:
+    elif scope is _KEY and principal.key_id:
         whom = f"k\0{principal.kind}\0{principal.key_id}"
-    elif scope is not Scope.CLIENT and principal.subject:
+    elif scope is not _CLIENT and principal.subject:
         whom = f"s\0{principal.kind}\0{principal.tenant}\0{principal.subject}"
     else:
         whom = f"c\0{exchange.client}"

@@ -48,6 +48,9 @@ class LocalLimits:
         """The verdict on one exchange; ``seen`` is what Redis had counted before it went away."""
         share = max(1, self._live_workers())
         now = monotonic_ns() // 125
+        if len(keys) == 1 and limits.sole:  # most limited routes: one rate
+            answers = self._buckets.take_one(keys[0], limits.buckets(share)[0], now)
+            return Verdict(limits=limits, answers=answers, allowed=not answers[1])
         if limits.has_quotas:
             return Verdict(limits=limits, answers=self._with_quotas(limits, keys, share, now, seen))
         refusing = limits.refusing if limits.watching else None

@@ -30,7 +30,7 @@ def finish(exchange: Exchange, sink: RecordSink) -> None:
     if exchange.recorded:
         return
     exchange.recorded = True
-    exchange.ended_at = now_us()
+    exchange.ended_at = exchange.ended_at or now_us()
     sink.append(row(exchange, time()))
 
 

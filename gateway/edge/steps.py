@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from enum import Enum
 from time import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from gateway import logs
+from gateway.domain.access import AuthMode
 from gateway.domain.routing import Route
 from gateway.domain.traffic import ErrorKind
 from gateway.edge import answer, cors, record, redirect, request_rules, split
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 log = logs.get("edge")
 
+_NONE = AuthMode.NONE
+
 ADMIN_ROUTE = Route(name="", path="/*", upstream="")  # what admin requests are forwarded under; never recorded
 
 
@@ -40,6 +43,7 @@ class Waiting(Enum):
     LIMITER = "limiter"
 
 
+LATER: Final = Waiting.LIMITER  # an attribute of an enum class costs as much as a call
 Admission = Outcome | Literal[Waiting.LIMITER]
 
 
@@ -103,22 +107,22 @@ class Steps:
     def admit(self, exchange: Exchange, then: Callable[[Outcome], None]) -> Admission:
         """None when the request may go on, an answer of our own when not, or WAITING and ``then`` gets it later."""
         runtime = exchange.runtime
-        refusal = (
-            self._read(exchange, runtime)
-            or _find_route(exchange, runtime)
-            or self._authenticate(exchange, runtime)
-            or _authorize(exchange)
-        )
-        if refusal is not None:
-            return refusal
-        exchange.auth_at = now_us()
+        refusal = self._read(exchange, runtime) or _find_route(exchange, runtime)
         route = exchange.route
-        if route is not None:
-            if route.split is not None:
-                exchange.upstream = split.choose(route, exchange)
-            exchange.limits = runtime.limits(route, exchange.principal)
-        verdict = self._limiter.take(exchange, lambda verdict: then(self._conclude(exchange, verdict)))
-        return Waiting.LIMITER if verdict is None else self._conclude(exchange, verdict)
+        if refusal is not None or route is None:
+            return refusal
+        if route.auth is not _NONE:
+            refusal = runtime.authenticator.authenticate(exchange, route.auth, self._clock())
+            if refusal is not None:
+                return refusal
+        if (route.scopes or route.roles) and (refusal := authorize(route, exchange.principal)) is not None:
+            return refusal
+        if route.split is not None:
+            exchange.upstream = split.choose(route, exchange)
+        exchange.limits = runtime.limits(route, exchange.principal)
+        exchange.auth_at = now = now_us()
+        verdict = self._limiter.take(exchange, lambda verdict: then(self._conclude(exchange, verdict, now_us())))
+        return LATER if verdict is None else self._conclude(exchange, verdict, now)
 
     def admit_admin(self, exchange: Exchange) -> Outcome:
         """Requests for control in shared mode: well formed is all that is asked, control does the rest itself."""
@@ -159,12 +163,9 @@ class Steps:
             return runtime.access.judge(exchange.client)
         return refusal
 
-    def _authenticate(self, exchange: Exchange, runtime: Runtime) -> Refusal | None:
-        route = exchange.route
-        return runtime.authenticator.authenticate(exchange, route.auth, self._clock()) if route is not None else None
-
-    def _conclude(self, exchange: Exchange, verdict: Verdict) -> Outcome:
-        exchange.limit_at = now_us()
+    def _conclude(self, exchange: Exchange, verdict: Verdict, now: int) -> Outcome:
+        """What the verdict means; it came at ``now``, which is at once where nobody had to be asked."""
+        exchange.limit_at = now
         exchange.verdict = verdict
         if verdict.allowed:
             away = exchange.route is not None and exchange.route.redirect is not None
@@ -234,7 +235,3 @@ def _preflight(exchange: Exchange, runtime: Runtime) -> Outcome:
 def _judge_address(exchange: Exchange, runtime: Runtime) -> Refusal | None:
     access = runtime.route_access.get(exchange.route.name) if exchange.route is not None else None
     return access.judge(exchange.client) if access is not None else None
-
-
-def _authorize(exchange: Exchange) -> Refusal | None:
-    return authorize(exchange.route, exchange.principal) if exchange.route is not None else None

@@ -122,7 +122,7 @@ class LocalBuckets:
         """Charge one group; the answers are those of :func:`charge`."""
         table = self._states
         if len(keys) == 1 and refusing is None and buckets[0].interval > 0:
-            return self._take_one(keys[0], buckets[0], now)
+            return self.take_one(keys[0], buckets[0], now)
         # Popped and put back: a dict keeps insertion order, so the first entry is the one unused for longest.
         states, answers = charge([table.pop(key, None) for key in keys], buckets, now, wall, refusing)
         for key, state in zip(keys, states, strict=True):
@@ -143,7 +143,7 @@ class LocalBuckets:
         if len(self._states) > self._max_entries:
             del self._states[next(iter(self._states))]
 
-    def _take_one(self, key: Hashable, each: Bucket, now: int) -> list[int]:
+    def take_one(self, key: Hashable, each: Bucket, now: int) -> list[int]:
         """The same for a single bucket, which is what most requests have."""
         table = self._states
         interval, capacity = each
