@@ -22,7 +22,7 @@ from gateway.domain.incident import Incident, IncidentState, TimelineEntry
 from gateway.domain.plan import ActionState
 from gateway.domain.topology import Topology
 from gateway.errors import ConflictError, SentinelError
-from gateway.notify.message import What, news_of
+from gateway.notify.message import What
 from gateway.remediate import approval, risk_policy
 from gateway.second_look import ACTIVE, due_again, finding, leading
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gateway.domain.policy import DetectSettings, RemediateSettings
     from gateway.domain.snapshot import Snapshot
     from gateway.domain.window import Window
+    from gateway.newsroom import Newsroom
     from gateway.remediate.closed_loop import Progress, Remediation
 
 EXPLAINED = "incident.explained"
@@ -72,14 +73,6 @@ class Analysis(Protocol):
         ...
 
 
-class Teller(Protocol):
-    """Tells people. Never raises, never waits for a channel."""
-
-    async def tell(self, incident: Incident, what: What, action: Action | None = None) -> None:
-        """News of an incident, or of one of its actions."""
-        ...
-
-
 class Pipeline:
     """Runs :meth:`tick` every few seconds and takes people's decisions in between, one at a time."""
 
@@ -93,7 +86,7 @@ class Pipeline:
         analysis: Analysis,
         remediation: Remediation,
         claims: ActionClaims,
-        teller: Teller,
+        newsroom: Newsroom,
         detect: Callable[[], DetectSettings],
         remediate: Callable[[], RemediateSettings],
         snapshot: Callable[[], Snapshot],
@@ -106,7 +99,7 @@ class Pipeline:
         self._analysis = analysis
         self._remediation = remediation
         self._claims = claims
-        self._teller = teller
+        self._news = newsroom
         self._detect_settings = detect
         self._remediate_settings = remediate
         self._snapshot = snapshot
@@ -121,18 +114,7 @@ class Pipeline:
         async with self._lock:
             await self._cases.load()
             for incident in self._cases.open_ones:
-                await self._tell_again(incident)
-
-    async def _tell_again(self, incident: Incident) -> None:
-        """All that was news in its story; each goes out once, whoever tells it. This is for what died unsent."""
-        said = {entry.kind for entry in incident.timeline}
-        if incident.diagnosis is not None:
-            await self._teller.tell(incident, What.OPENED)
-        if "incident.explained" in said:
-            await self._teller.tell(incident, What.DIAGNOSED)
-        for action in incident.actions:
-            for what in news_of(action):
-                await self._teller.tell(incident, what, action)
+                await self._news.tell_again(incident)
 
     async def tick(self) -> None:
         """One pass over recent traffic and every open incident."""
@@ -146,6 +128,7 @@ class Pipeline:
                     await self._advance(incident.id, now)
                 except SentinelError as error:
                     self._log.error("incident.stuck", incident=incident.id, error=str(error))
+            await self._news.reconsider(now)
             self._cases.forget_closed(now - self._detect_settings().cooldown_s)
 
     # Detect and group.
@@ -178,7 +161,7 @@ class Pipeline:
         if incident.severity != before.severity:
             text = f"Raised to {incident.severity}: {decision.anomalies[0].reason}"
             incident = await self._cases.save(incident, TimelineEntry(now, "incident.raised", text))
-            await self._teller.tell(incident, What.RAISED)
+            await self._news.tell(incident, What.RAISED)
         elif new := [one for one in decision.anomalies if one.place not in {known.place for known in before.anomalies}]:
             text = f"Belongs to it as well, {decision.why}: {new[0].reason}"
             await self._cases.save(incident, TimelineEntry(now, "incident.joined", text))
@@ -208,7 +191,7 @@ class Pipeline:
             return
         incident = msgspec.structs.replace(incident.moved_to(IncidentState.ANALYZING), diagnosis=diagnosis)
         incident = await self._cases.save(incident, TimelineEntry(now, "incident.diagnosed", finding(diagnosis)))
-        await self._teller.tell(incident, What.OPENED)
+        await self._news.announce(incident, now)
 
     def _explain_once(self, incident_id: str) -> None:
         """Ask the model once per incident, beside the pipeline: it may take its time, nothing waits for it."""
@@ -234,7 +217,7 @@ class Pipeline:
             )
             entry = TimelineEntry(now, EXPLAINED, f"Report by {report.source}{fell_back}")
             incident = await self._cases.save(msgspec.structs.replace(incident, diagnosis=better), entry)
-            await self._teller.tell(incident, What.DIAGNOSED)
+            await self._news.tell(incident, What.DIAGNOSED)
 
     # Plan and act.
 
@@ -266,7 +249,7 @@ class Pipeline:
         text = f"Proposed, {asks} ({action.risk}: {action.risk_reason}): {action.effect}"
         incident = await self._cases.save_action(action, TimelineEntry(now, "action.proposed", text))
         if decision is risk_policy.Decision.ASK:
-            await self._teller.tell(incident, What.PROPOSED, action)
+            await self._news.tell(incident, What.PROPOSED, action)
 
     async def _run(self, approved: Action, now: float) -> Action:
         """Carry out an approved action: claimed by one, saved, then done."""
@@ -304,13 +287,13 @@ class Pipeline:
         incident = await self._cases.save_action(action, *progress.entries)
         for entry in progress.entries:
             if entry.kind in NEWS:
-                await self._teller.tell(incident, NEWS[entry.kind], action)
+                await self._news.tell(incident, NEWS[entry.kind], action)
         if progress.escalate:
             text = "The gateway is at its end here: a person has to look."
             if incident.state is IncidentState.MITIGATING:
                 incident = incident.moved_to(IncidentState.ANALYZING)
             entry = TimelineEntry(progress.entries[-1].at, "incident.escalated", text)
-            await self._teller.tell(await self._cases.save(incident, entry), What.ESCALATED)
+            await self._news.tell(await self._cases.save(incident, entry), What.ESCALATED)
 
     # Close.
 
@@ -336,7 +319,7 @@ class Pipeline:
         self._refusals.pop(incident_id, None)
         if (explaining := self._explaining.pop(incident_id, None)) is not None:
             explaining.cancel()
-        await self._teller.tell(incident, What.CLOSED)
+        await self._news.tell(incident, What.CLOSED)
         return incident
 
     async def _take_back(self, action: Action, now: float) -> None:
@@ -367,8 +350,16 @@ class Pipeline:
             if not await self._claims.claim(action_id, ActionState.PENDING, ActionState.REJECTED):
                 raise ConflictError(f"action {action_id} was decided elsewhere a moment ago")
             text = f"Declined by {actor.name}" + (f": {rejected.note}" if rejected.note else "")
-            await self._cases.save_action(rejected, TimelineEntry(now, "action.rejected", text, actor=actor.name))
+            entry = TimelineEntry(now, "action.rejected", text, actor=actor.name)
+            await self._news.tell(await self._cases.save_action(rejected, entry), What.REJECTED, rejected)
             return rejected
+
+    async def acknowledge(self, incident_id: str, actor: Actor) -> Incident:
+        """Take care of an open incident. Raises NotFoundError, or ConflictError naming who was first."""
+        async with self._lock:
+            incident = await self._cases.acknowledge(incident_id, actor.name, self._clock())
+            await self._news.tell(incident, What.ACKNOWLEDGED)
+            return incident
 
     async def close(self, incident_id: str, actor: Actor, reason: str) -> Incident:
         """Close by hand; running actions are taken back. Raises NotFoundError or ConflictError."""

@@ -22,6 +22,7 @@ from gateway.domain.access import ApiKey, AuthMode
 from gateway.domain.audit import AuditEntry, ConfigDifference, ConfigRevision
 from gateway.domain.diagnosis import Claim, Confidence, Diagnosis, Evidence, Hypothesis, Report
 from gateway.domain.histogram import bin_of
+from gateway.domain.hours import Hours
 from gateway.domain.identity import Actor, Role, Session, User
 from gateway.domain.incident import Anomaly, Incident, IncidentState, Place, Severity, Signal, TimelineEntry
 from gateway.domain.limits import Limit, Scope, TenantPlan
@@ -30,6 +31,7 @@ from gateway.domain.paging import Page, RequestFilter
 from gateway.domain.plan import Action, ActionKind, ActionState, Outcome, Risk
 from gateway.domain.revocation import Revocation
 from gateway.domain.routing import Route
+from gateway.domain.silence import Maintenance, Matcher, Silence
 from gateway.domain.snapshot import Directive, DirectiveKind, Snapshot
 from gateway.domain.traffic import BucketKey, ErrorKind, RequestRecord, SeriesKey, Tally
 from gateway.domain.upstreams import HealthCheck, Target, Upstream
@@ -678,6 +680,38 @@ class FakeRevocations:
 
     async def revoke(self, revocation: Revocation) -> None:
         self.rows[revocation.id] = revocation
+class FakeSilences:
+    def __init__(self, now: float = NOW) -> None:
+        self.now = now
+        self.rows = {
+            "000000000001": Silence(
+                id="000000000001",
+                matcher=Matcher(upstream="catalog", severities=(Severity.P3, Severity.P4)),
+                created_at=now - 3600,
+                starts_at=now - 3600,
+                ends_at=now + 3600,
+                who="user otto@example.org",
+                why="reindexing <b>all</b>",
+            )
+        }
+        self.maintenance = (Maintenance("nightly", Hours((0, 1, 2, 3, 4, 5, 6), 120, 210), Matcher(route="orders")),)
+
+    async def add(self, silence: Silence) -> None:
+        self.rows[silence.id] = silence
+
+    async def end(self, silence_id: str) -> Silence:
+        if silence_id not in self.rows or self.rows[silence_id].ends_at <= self.now:
+            raise NotFoundError(f"there is no silence {silence_id!r} in force or to come")
+        self.rows[silence_id] = msgspec.structs.replace(self.rows[silence_id], ends_at=self.now)
+        return self.rows[silence_id]
+
+    async def page(self, *, limit: int = 50, cursor: str = "") -> Page[Silence]:  # noqa: ARG002 - as the port
+        return Page(tuple(reversed(self.rows.values()))[:limit], None)
+
+    def planned(self) -> tuple[Maintenance, ...]:
+        return self.maintenance
+
+
 
     async def lift(self, revoked_id: str) -> None:
         if self.rows.pop(revoked_id, None) is None:
@@ -781,6 +815,7 @@ class FakeAdmin:
         self.reasons: list[str] = []
         self.objectives = some_objectives(now)
         self.exposition = b"# HELP sentinel_build_info Always 1.\n"
+        self.silences = FakeSilences(now)
         bare = AdminPorts(
             incidents=self.incidents,
             decisions=self.decisions,
@@ -801,4 +836,5 @@ class FakeAdmin:
             metrics=lambda: self.exposition,
             clock=self.clock,
         )
+            silences=self.silences,
         self.ports = audited(bare)

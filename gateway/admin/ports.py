@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.domain.revocation import Revocation
     from gateway.domain.snapshot import Snapshot
     from gateway.domain.traffic import BucketKey, RequestRecord, Tally
+    from gateway.domain.silence import Maintenance, Silence
     from gateway.domain.window import Window
 
 
@@ -122,6 +123,15 @@ class Audit(Protocol):
 
 
 class Configuration(Protocol):
+class Silences(Protocol):
+    """What people are not told of."""
+
+    async def add(self, silence: Silence) -> None: ...
+    async def end(self, silence_id: str) -> Silence: ...
+    async def page(self, *, limit: int = 50, cursor: str = "") -> Page[Silence]: ...
+    def planned(self) -> tuple[Maintenance, ...]: ...
+
+
     """The configuration in force and its history."""
 
     def text(self) -> str:
@@ -173,3 +183,4 @@ class AdminPorts:
     not_ready: Callable[[], Sequence[str]]  # reasons, empty when ready
     metrics: Callable[[], bytes]  # the exposition of /metrics
     clock: Callable[[], float]  # seconds since the epoch
+    silences: Silences

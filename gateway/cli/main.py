@@ -25,6 +25,7 @@ from gateway.cli import (
     routes,
     serving,
     setup,
+    silences,
     terminal,
     traffic,
 )
@@ -85,6 +86,7 @@ app.add_typer(configuration.app, name="config")
 app.add_typer(routes.app, name="routes")
 app.add_typer(notifying.app, name="notify")
 app.command()(objectives.slo)
+app.add_typer(silences.app, name="silence")
 app.command()(traffic.openapi)
 app.command()(loadtest.loadtest)
 

@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
     from gateway.config.document import Document
 
-_LISTED = {"upstreams": "upstream", "routes": "route", "notify": "notifier", "slos": "objective"}
+_LISTED = {
+    "upstreams": "upstream",
+    "routes": "route",
+    "notify": "notifier",
+    "slos": "objective",
+    "maintenance": "maintenance",
+}
 _NAMED = {"plans": "plan", "tenants": "tenant"}
 # What only takes effect when the processes start again: listeners, files and connections opened once.
 _AT_START = (

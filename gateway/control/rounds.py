@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.control.keys import PublishedKeys
     from gateway.control.leadership import Leadership
     from gateway.control.revocations import PublishedRevocations
+    from gateway.control.silences import Silences
     from gateway.pipeline import Pipeline
 
 # A request of the last bin is in its batch after 200 ms and read 100 ms later; a second leaves room for a busy machine.
@@ -38,10 +39,12 @@ class Rounds:
         board: directives in force.
         keys: API keys in force.
         revocations: tokens and certificates that are refused.
+        silences: what keeps incidents quiet.
         revisions: the configuration's history.
         gauges: metrics of the moment.
         workers: how many workers are alive.
         observe_s: told how long a detection pass took.
+        tell: says again what nobody answered, and what is told regularly; for the leader.
         purge: removes what is older than its retention.
         clock: seconds since the epoch.
     """
@@ -54,10 +57,12 @@ class Rounds:
         board: Board,
         keys: PublishedKeys,
         revocations: PublishedRevocations,
+        silences: Silences,
         revisions: Revisions,
         gauges: Gauges,
         workers: Callable[[], int],
         observe_s: Callable[[float], None],
+        tell: Callable[[], Awaitable[object]],
         purge: Callable[[], Awaitable[object]],
         clock: Callable[[], float],
     ) -> None:
@@ -66,10 +71,12 @@ class Rounds:
         self._board = board
         self._keys = keys
         self._revocations = revocations
+        self._silences = silences
         self._revisions = revisions
         self._gauges = gauges
         self._workers = workers
         self._observe_s = observe_s
+        self._tell = tell
         self._purge = purge
         self._clock = clock
         self._count = 0
@@ -85,8 +92,10 @@ class Rounds:
         """One round."""
         self._count += 1
         await self._try("lead", self._lead)
+        await self._try("silences", self._silences.refresh)
         if self._leadership.leading:
             await self._try("look", self._look)
+            await self._try("tell", self._tell)
         await self._try("directives", self._board.sync)
         await self._try("keys", self._keys.publish)
         await self._try("revocations", self._revocations.publish)

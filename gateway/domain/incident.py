@@ -118,6 +118,9 @@ class Incident(msgspec.Struct, frozen=True):
     diagnosis: Diagnosis | None = None
     actions: tuple[Action, ...] = ()
     timeline: tuple[TimelineEntry, ...] = ()  # at most 500
+    untold: str = ""  # why people were not told of it (a silence, say); empty: they are told
+    related: tuple[str, ...] = ()  # other incidents that may have to do with it, none swallowed by the other
+    flapping: bool = False  # the same came and went again and again: it stays open until it is calm for long
     acknowledged_by: str = ""  # who takes care of it; empty: nobody said so yet
     acknowledged_at: float | None = None
 

@@ -25,7 +25,9 @@ ROLES: dict[str, str] = {
 }
 
 # What the admin plane itself writes; everything else it only reads.
-_WRITTEN_BY_REQUESTS = "actions, api_keys, audit, config_revisions, incidents, revocations, sessions, tenants, users"
+_WRITTEN_BY_REQUESTS = (
+    "actions, api_keys, audit, config_revisions, incidents, revocations, sessions, silences, tenants, users"
+)
 
 _GRANTS = (
     "GRANT USAGE, CREATE ON SCHEMA {schema} TO sentinel_owner",

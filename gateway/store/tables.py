@@ -236,6 +236,16 @@ revocations = Table(
     Index("ix_revocations_expires_at", "expires_at"),
 )
 
+# Concern every tenant: who may keep what quiet is asked where they are made.
+silences = Table(
+    "silences",
+    metadata,
+    Column("id", Text, primary_key=True),
+    *(_time(name) for name in ("created_at", "starts_at", "ends_at")),
+    *(_text(name) for name in ("who", "why", "matcher")),
+    Index("ix_silences_ends_at", "ends_at"),
+)
+
 leases = Table(
     "leases",
     metadata,

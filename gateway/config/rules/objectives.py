@@ -1,4 +1,4 @@
-"""Rules for [[slos]]."""
+"""Rules for [[slos]] and [[maintenance]]."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.config.notation import did_you_mean
 
 if TYPE_CHECKING:
-    from gateway.config.document_objectives import SloEntry
+    from gateway.config.document_objectives import MaintenanceEntry, SloEntry
     from gateway.config.positions import Path
     from gateway.config.rules.context import Context
 
@@ -17,13 +17,33 @@ _LOWEST, _HIGHEST = 0.5, 0.99999
 
 
 def judge(context: Context) -> None:
-    """Judge [[slos]]."""
+    """Judge [[slos]] and [[maintenance]]."""
     document, report = context.document, context.report
     if len(document.slos) > MOST:
         report.at_key(("slos",), f"{len(document.slos)} objectives are more than {MOST}", "keep the ones people act on")
     for entry in document.slos:
         _entry(context, entry, context.path(entry))
     context.unique((((*context.path(entry), "name"), entry.name) for entry in document.slos if entry.name), "objective")
+    for planned in document.maintenance:
+        _maintenance(context, planned, context.path(planned))
+    names = (((*context.path(one), "name"), one.name) for one in document.maintenance if one.name)
+    context.unique(names, "maintenance")
+
+
+def _maintenance(context: Context, entry: MaintenanceEntry, where: Path) -> None:
+    if context.report.sound((*where, "name")):
+        context.name((*where, "name"), entry.name, "a maintenance")
+    _known(context, where, "route", entry.route)
+    _known(context, where, "upstream", entry.upstream)
+
+
+def _known(context: Context, where: Path, key: str, name: str) -> None:
+    """Report a route or upstream that is not in the file."""
+    document = context.document
+    known = [one.name for one in (document.routes if key == "route" else document.upstreams)]
+    if name and name not in known and context.report.sound((*where, key)):
+        remedy = did_you_mean(name, known, otherwise=f"name a {key} of this file")
+        context.report.at_value((*where, key), f'there is no {key} "{name}"', remedy)
 
 
 def _entry(context: Context, entry: SloEntry, where: Path) -> None:
@@ -42,7 +62,7 @@ def _entry(context: Context, entry: SloEntry, where: Path) -> None:
 
 
 def _subject(context: Context, entry: SloEntry, where: Path) -> None:
-    document, report = context.document, context.report
+    report = context.report
     if not (report.sound((*where, "route")) and report.sound((*where, "upstream"))):
         return
     if bool(entry.route) == bool(entry.upstream):
@@ -51,14 +71,8 @@ def _subject(context: Context, entry: SloEntry, where: Path) -> None:
             (*where, "route"), f"objective {entry.name}: {said}", 'write one of them, such as route = "orders"'
         )
         return
-    key, name = ("route", entry.route) if entry.route else ("upstream", entry.upstream)
-    known = [one.name for one in (document.routes if entry.route else document.upstreams)]
-    if name not in known:
-        report.at_value(
-            (*where, key),
-            f'there is no {key} "{name}"',
-            did_you_mean(name, known, otherwise=f"name a {key} of this file"),
-        )
+    _known(context, where, "route", entry.route)
+    _known(context, where, "upstream", entry.upstream)
 
 
 def _window(context: Context, entry: SloEntry, path: Path) -> None:

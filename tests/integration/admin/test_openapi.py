@@ -27,6 +27,7 @@ GOOD_CALLS = {
     "close_incident": {"reason": "over"},
     "create_user": {"email": "new@example.org", "password": PASSWORD},
     "change_user": {"role": "operator"},
+    "create_silence": {"upstream": "payments", "ends_at": "2026-11-21T05:00:00Z", "why": "migration"},
     "revoke_id": {"id": "4f1c", "reason": "stolen"},
     "issue_key": {"subject": "backend", "tenant": "acme", "scopes": ["orders:read"]},
     "check_configuration": {"text": "prot = 1"},
