@@ -671,15 +671,6 @@ class FakeKeys:
         self.revoked.append(key_id)
 
 
-class FakeRevocations:
-    def __init__(self, now: float) -> None:
-        self.rows = {"000000000001": Revocation("000000000001", now - 60, now + 3600, "stolen laptop")}
-
-    async def page(self, *, limit: int = 50, cursor: str = "") -> Page[Revocation]:
-        return _page(list(self.rows.values()), limit, cursor)
-
-    async def revoke(self, revocation: Revocation) -> None:
-        self.rows[revocation.id] = revocation
 class FakeSilences:
     def __init__(self, now: float = NOW) -> None:
         self.now = now
@@ -712,6 +703,15 @@ class FakeSilences:
         return self.maintenance
 
 
+class FakeRevocations:
+    def __init__(self, now: float) -> None:
+        self.rows = {"000000000001": Revocation("000000000001", now - 60, now + 3600, "stolen laptop")}
+
+    async def page(self, *, limit: int = 50, cursor: str = "") -> Page[Revocation]:
+        return _page(list(self.rows.values()), limit, cursor)
+
+    async def revoke(self, revocation: Revocation) -> None:
+        self.rows[revocation.id] = revocation
 
     async def lift(self, revoked_id: str) -> None:
         if self.rows.pop(revoked_id, None) is None:
@@ -806,6 +806,7 @@ class FakeAdmin:
         self.users = FakeUsers(now)
         self.keys = FakeKeys(now)
         self.revocations = FakeRevocations(now)
+        self.silences = FakeSilences(now)
         self.audit = FakeAudit(now)
         self.configuration = FakeConfiguration(self.clock)
         self.window = story(now)[0]
@@ -815,7 +816,6 @@ class FakeAdmin:
         self.reasons: list[str] = []
         self.objectives = some_objectives(now)
         self.exposition = b"# HELP sentinel_build_info Always 1.\n"
-        self.silences = FakeSilences(now)
         bare = AdminPorts(
             incidents=self.incidents,
             decisions=self.decisions,
@@ -827,6 +827,7 @@ class FakeAdmin:
             revocations=self.revocations,
             audit=self.audit,
             configuration=self.configuration,
+            silences=self.silences,
             objectives=lambda: self.objectives,
             objective_report=lambda: daily_report(self.objectives, self.clock()),
             window=self.window,
@@ -836,5 +837,4 @@ class FakeAdmin:
             metrics=lambda: self.exposition,
             clock=self.clock,
         )
-            silences=self.silences,
         self.ports = audited(bare)

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from gateway.domain.paging import Page, RequestFilter
     from gateway.domain.plan import Action
     from gateway.domain.revocation import Revocation
+    from gateway.domain.silence import Maintenance, Silence
     from gateway.domain.snapshot import Snapshot
     from gateway.domain.traffic import BucketKey, RequestRecord, Tally
-    from gateway.domain.silence import Maintenance, Silence
     from gateway.domain.window import Window
 
 
@@ -115,14 +115,6 @@ class Revocations(Protocol):
     async def lift(self, revoked_id: str) -> None: ...
 
 
-class Audit(Protocol):
-    """The trail of decisions."""
-
-    async def write(self, entry: AuditEntry) -> None: ...
-    async def page(self, *, limit: int = 50, cursor: str = "") -> Page[AuditEntry]: ...
-
-
-class Configuration(Protocol):
 class Silences(Protocol):
     """What people are not told of."""
 
@@ -132,6 +124,14 @@ class Silences(Protocol):
     def planned(self) -> tuple[Maintenance, ...]: ...
 
 
+class Audit(Protocol):
+    """The trail of decisions."""
+
+    async def write(self, entry: AuditEntry) -> None: ...
+    async def page(self, *, limit: int = 50, cursor: str = "") -> Page[AuditEntry]: ...
+
+
+class Configuration(Protocol):
     """The configuration in force and its history."""
 
     def text(self) -> str:
@@ -175,6 +175,7 @@ class AdminPorts:
     revocations: Revocations
     audit: Audit
     configuration: Configuration
+    silences: Silences
     objectives: Callable[[], Sequence[ObjectiveState]]
     objective_report: Callable[[], str]  # Markdown
     window: Window
@@ -183,4 +184,3 @@ class AdminPorts:
     not_ready: Callable[[], Sequence[str]]  # reasons, empty when ready
     metrics: Callable[[], bytes]  # the exposition of /metrics
     clock: Callable[[], float]  # seconds since the epoch
-    silences: Silences
