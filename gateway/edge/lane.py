@@ -82,6 +82,8 @@ class LaneProtocol(StrictHttpProtocol):
             request.start()
             self._running = False
             return
+        if self._wrong is not None:
+            return
         self._unread = self._unread[self._at :] + data if self._unread else data
         self._at = 0
         if not self._running:
@@ -231,7 +233,7 @@ class LaneProtocol(StrictHttpProtocol):
             if self._latest is active:
                 self._latest = None
         self._rest()
-        if self._unread or self.pipeline or self.flow.read_paused:
+        if self._unread or self.pipeline or self.flow.read_paused or self._wrong is not None:
             self.go_on()
 
     # --- the inside ---
@@ -281,6 +283,13 @@ class LaneProtocol(StrictHttpProtocol):
                         in_a_row += 1
                         self._start(*self.pipeline.pop())  # type: ignore[arg-type]  # in place of uvicorn's own
                         continue
+                    if self._wrong is not None:
+                        self._cut(self._wrong)
+                        break
+                elif self._wrong is not None:
+                    if active.more_body and not self.pipeline:
+                        self._cut(self._wrong)
+                    break
                 elif not self._reads_on(active):
                     break
                 if not self._unread or self.flow.write_paused:
@@ -344,7 +353,7 @@ class LaneProtocol(StrictHttpProtocol):
         if active is None or active.response_complete:
             if not self._unread:
                 self.flow.resume_reading()
-        elif self._unread or (isinstance(active, LaneRequest) and active.held):
+        elif self._unread or self._wrong is not None or (isinstance(active, LaneRequest) and active.held):
             self.flow.pause_reading()
         elif isinstance(active, LaneRequest):  # the ASGI application resumes reading by itself
             self.flow.resume_reading()
@@ -367,7 +376,8 @@ class LaneProtocol(StrictHttpProtocol):
             if active is self._latest and active.more_body:
                 active.refuse(why)
             else:  # what is wrong stands behind it; an answer to that would land in the middle of its own
-                self.transport.close()
+                self._unread, self._at = b"", 0
+                self._refuse_later(why)
         else:
             super()._cut(why)
 

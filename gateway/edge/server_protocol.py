@@ -92,6 +92,7 @@ class StrictHttpProtocol(UpgradingProtocol):
     _head_bytes = 0
     _silent_bytes = 0
     _stall: _Stall | None = None
+    _wrong: Refusal | None = None  # what is said once those before it are answered; nothing more is read then
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """A client connected."""
@@ -129,6 +130,8 @@ class StrictHttpProtocol(UpgradingProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
+        if self._wrong is not None:
+            return
         self._began_in_this_read = False
         super().data_received(data)
         # A field that is still incomplete is held by the parser and seen by no callback, so reads are counted, except
@@ -205,6 +208,8 @@ class StrictHttpProtocol(UpgradingProtocol):
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start(cast("Cycle", cycle), app)
+        elif self._wrong is not None:
+            self._cut(self._wrong)
         else:
             self._rest()
 
@@ -298,12 +303,18 @@ class StrictHttpProtocol(UpgradingProtocol):
         """End the connection: with an answer, unless that would land in the middle of another one.
 
         A request whose body went wrong is answered as long as its own answer has not begun; its record is written by
-        the exchange it already is.
+        the exchange it already is. Requests that stand whole before what is wrong are answered first.
         """
         if self.transport.is_closing():
             return
         cycle = self._cycle
         is_idle = cycle is None or cycle.response_complete
+        if cycle is not None and not is_idle and self._behind is None and (self.pipeline or not cycle.more_body):
+            if cycle.more_body:  # it is the last of those that wait, and will not be whole
+                self.pipeline.popleft()
+                cycle.response_complete = True
+            self._refuse_later(why)
+            return
         if is_idle or (cycle is not None and cycle.more_body and not cycle.response_started and not self.pipeline):
             peer = self.client[0] if self.client else ""
             headers, body = self.steps.reject(peer, why, self._begun_at, is_new=is_idle)
@@ -311,3 +322,8 @@ class StrictHttpProtocol(UpgradingProtocol):
             lines += [b"%s: %s\r\n" % field for field in headers]
             self.transport.write(b"".join([*lines, b"\r\n", body]))
         self.transport.close()
+
+    def _refuse_later(self, why: Refusal) -> None:
+        self._wrong = why
+        self._in_head = False
+        self.deadline = NEVER

@@ -34,6 +34,13 @@ class Message(NamedTuple):
     fields: Fields
     body: bytes
     raw: bytes = b""
+    version: bytes = b"1.1"
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the connection is closed after it: asked for, or in HTTP/1.0."""
+        options = b",".join(self.values(b"connection")).lower().split(b",")
+        return self.version != b"1.1" or b"close" in [option.strip() for option in options]
 
     def values(self, name: bytes) -> list[bytes]:
         return [value for field, value in self.fields if field == name]
@@ -164,7 +171,7 @@ def from_client(data: bytes) -> tuple[list[Message], str]:
             return messages, "wrong"
         except _Partial:
             return messages, "partial"
-        messages.append(Message(method, target, fields, body))
+        messages.append(Message(method, target, fields, body, version=version))
 
 
 def _framing(fields: Fields, version: bytes) -> tuple[bytes | None, bytes | None]:
@@ -193,9 +200,13 @@ def _is_ours(name: bytes) -> bool:
 
 
 def is_forwarded(message: Message, sent: Message) -> bool:
-    """Whether an origin's ``message`` is the client's request ``sent``, and nothing more and nothing less."""
+    """Whether an origin's ``message`` is the client's request ``sent``, and nothing more and nothing less.
+
+    A "?" without a query behind it may go missing; it names the same resource.
+    """
     return (
-        (message.method, message.target, message.body) == (sent.method, sent.target, sent.body)
+        (message.method, message.body) == (sent.method, sent.body)
+        and message.target == sent.target.removesuffix(b"?" if sent.target.count(b"?") == 1 else b"")
         and message.value(b"host") == sent.value(b"host")
         and end_to_end(message.fields) == end_to_end(sent.fields)
     )

@@ -57,7 +57,6 @@ def test_what_the_parser_forgives_in_a_request_line_is_not_passed_on(front, line
             b"HTTPS/1.1",
             b"Http/1.1",
             b"ICE/1.0",
-            b"RTSP/1.0",
             b"HTTP/1,1",
             b"",
         ),

@@ -196,7 +196,7 @@ def gateway(driver: Any, *routes: Any, **changes: Any) -> Iterator[Gateway]:
     judged = steps(snapshot(*(routes or (route(path="/*", name="all"),)), **given), records=rows, make_router=Router)
     forwarder = RealForwarder(upstream)
     try:
-        with driver(judged, forwarder) as port:
+        with driver(judged, forwarder, proxy_headers=False) as port:
             try:
                 yield Gateway(port, origin, rows, upstream, judged)
             finally:
