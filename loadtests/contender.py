@@ -7,6 +7,8 @@ with everything on (JWT, Redis limit per subject, records, metrics) and becomes 
     WORKERS     1 (default)
     STORE       a store URL; SQLite in the scratch folder by default
     ADMIN_PORT  where /metrics answers; a free port by default
+    MORE        1: a route for API keys (/keys/*), and one limited by the client's address, which a proxy on loopback
+                may name (/addresses/*)
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ port = {port}
 workers = {workers}
 driver = "{driver}"
 run_dir = "{run}"
+trusted_proxies = {proxies}
 
 [admin]
 bind = "127.0.0.1:{admin_port}"
@@ -41,6 +44,20 @@ match = {{ path = "/*" }}
 upstream = "api"
 auth = "jwt"
 limit = "1000000/s burst 1000000 per subject"
+"""
+
+MORE = """
+[[routes]]
+name = "keys"
+match = { path = "/keys/*" }
+upstream = "api"
+auth = "key"
+
+[[routes]]
+name = "addresses"
+match = { path = "/addresses/*" }
+upstream = "api"
+limit = "1000000/s burst 1000000 per client"
 """
 
 
@@ -65,7 +82,9 @@ def main() -> None:
             driver=given.get("DRIVER", "lane"),
             run=folder / "run",
             upstream=given["UPSTREAM_URL"],
+            proxies='["127.0.0.0/8"]' if given.get("MORE") else "[]",
         )
+        + (MORE if given.get("MORE") else "")
     )
     os.environ["SENTINEL_REDIS__URL"] = given["REDIS_URL"]
     os.environ["SENTINEL_STORE__URL"] = given.get("STORE") or f"sqlite:///{folder / 'sentinel.db'}"

@@ -89,6 +89,27 @@ function request()
 end
 """
 
+# A key, or an address, of its own for each request: IPv4 and IPv6 in turn, as a proxy in front would name them.
+_KEYS = """\
+local sent = first
+function request()
+  sent = sent + 1
+  return wrk.format("GET", wrk.path .. "/" .. sent, { ["X-Api-Key"] = string.format("sk_%012x_%064x", sent, sent) })
+end
+"""
+_ADDRESSES = """\
+local sent = first
+function request()
+  sent = sent + 1
+  local high, low = math.floor(sent / 65536) % 65536, sent % 65536
+  local address = string.format("2001:db8:%x:%x::1", high, low)
+  if sent % 2 == 0 then
+    address = string.format("11.%d.%d.%d", high % 256, math.floor(low / 256), low % 256)
+  end
+  return wrk.format("GET", wrk.path .. "/" .. sent, { ["X-Forwarded-For"] = address })
+end
+"""
+
 _MS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 60e3}
 _QUANTILE = re.compile(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s|m)$", re.MULTILINE)
 _FAILURES = re.compile(r"Non-2xx or 3xx responses: (\d+)")
@@ -128,6 +149,16 @@ def size_of(text: str) -> int:
 def distinct_script(first: int, expiry: int) -> str:
     """A wrk script in which no token and no path comes twice; numbers begin after ``first``."""
     return f'local first, expiry, secret = {first}, {expiry}, "{lab.SECRET}"\n{_DISTINCT}'
+
+
+def keys_script(first: int) -> str:
+    """A wrk script in which every request has an API key of its own, which nobody issued."""
+    return f"local first = {first}\n{_KEYS}"
+
+
+def addresses_script(first: int) -> str:
+    """A wrk script in which every request comes from an address of its own, by its X-Forwarded-For."""
+    return f"local first = {first}\n{_ADDRESSES}"
 
 
 def read(report: str) -> Load:

@@ -1,6 +1,9 @@
 """Whether a worker's memory stays flat under requests that never repeat: every token, subject and path comes once.
 
-    python -m loadtests.memory_flat [--requests 1000000] [--connections 32] [--json FILE]
+    python -m loadtests.memory_flat [--requests 1000000] [--distinct tokens] [--driver lane] [--json FILE]
+
+``--distinct keys`` sends API keys nobody issued (every answer is 401), ``--distinct addresses`` clients that a trusted
+proxy names in X-Forwarded-For, each with a bucket of its own.
 
 Every table a worker keeps (verified tokens, encoded limit keys, identities, remembered heads) is filled to its bound
 and kept there. Prints the worker's resident memory at the start, after the tables have filled, at its peak and at the
@@ -26,7 +29,21 @@ WARM_REQUESTS = 50_000  # five times the largest table's entries: after them not
 ROUND_S = 10
 SAMPLE_S = 0.5
 LIFETIME_S = 6 * 3600
-PATH = "/api/items"
+PATHS = {"tokens": "/api/items", "keys": "/keys/items", "addresses": "/addresses/items"}
+
+
+def script_of(distinct: str, first: int) -> str:
+    """The load in which this never repeats; numbers begin after ``first``."""
+    if distinct == "keys":
+        return load.keys_script(first)
+    if distinct == "addresses":
+        return load.addresses_script(first)
+    return load.distinct_script(first, int(time.time()) + LIFETIME_S)
+
+
+def wrong(seen: load.Load, distinct: str) -> int:
+    """Answers that were not what they should be: 401 to unknown keys, 200 otherwise."""
+    return abs(seen.requests - seen.failed) if distinct == "keys" else seen.failed
 
 
 class Flatness(NamedTuple):
@@ -75,11 +92,13 @@ class Sampler(threading.Thread):
 
 def client_rate(stage: lab.Lab, script: Path, connections: int) -> float:
     """Requests per second this client can make of the upstream itself, which looks at no token."""
-    seen = load.run(script, stage.upstream_port, PATH, seconds=3, connections=connections)
+    seen = load.run(script, stage.upstream_port, PATHS["tokens"], seconds=3, connections=connections)
     return seen.requests / seen.seconds
 
 
-def drive(stage: lab.Lab, port: int, pid: int, requests: int, connections: int) -> tuple[Flatness, float]:
+def drive(
+    stage: lab.Lab, port: int, pid: int, *, distinct: str, requests: int, connections: int
+) -> tuple[Flatness, float]:
     """Send so many requests and watch; the memory, and requests per second.
 
     Raises:
@@ -90,10 +109,10 @@ def drive(stage: lab.Lab, port: int, pid: int, requests: int, connections: int) 
     sampler.start()
     script = stage.folder / "distinct.lua"
     while sent < requests:
-        script.write_text(load.distinct_script(sent * 2, int(time.time()) + LIFETIME_S))  # wrk begins more than it ends
-        seen = load.run(script, port, PATH, seconds=ROUND_S, connections=connections)
-        if seen.failed:
-            raise lab.StartError(f"{seen.failed} of {seen.requests} requests failed")
+        script.write_text(script_of(distinct, sent * 2))  # wrk begins more than it ends
+        seen = load.run(script, port, PATHS[distinct], seconds=ROUND_S, connections=connections)
+        if failed := wrong(seen, distinct):
+            raise lab.StartError(f"{failed} of {seen.requests} requests failed")
         sent, seconds = sent + seen.requests, seconds + seen.seconds
         resident = lab.usage(pid).worker_rss_mib
         if not warm and sent >= min(WARM_REQUESTS, requests // 2):
@@ -109,6 +128,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument(
+        "--distinct", choices=tuple(PATHS), default="tokens", help="what never repeats, beside the path"
+    )
+    parser.add_argument("--driver", choices=("lane", "asgi"), default="lane")
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     given = parser.parse_args()
     try:
@@ -116,12 +139,19 @@ def main() -> None:
         with lab.Lab() as stage:
             stage.start_surroundings()
             port = lab.free_port()
-            gateway = stage.start_gateway(port)
-            lab.wait_until_serving(gateway, port, PATH)
+            gateway = stage.start_gateway(port, DRIVER=given.driver, MORE="1")
+            lab.wait_until_serving(gateway, port, PATHS["tokens"])
             script = stage.folder / "client.lua"
-            script.write_text(load.distinct_script(0, int(time.time()) + LIFETIME_S))
+            script.write_text(script_of(given.distinct, 0))
             alone = client_rate(stage, script, given.connections)
-            flatness, rate = drive(stage, port, gateway.pid, given.requests, given.connections)
+            flatness, rate = drive(
+                stage,
+                port,
+                gateway.pid,
+                distinct=given.distinct,
+                requests=given.requests,
+                connections=given.connections,
+            )
     except (lab.MissingError, lab.StartError) as error:
         sys.exit(f"memory_flat: {error}")
     figures = {**flatness._asdict(), "growth": flatness.growth, "requests_per_s": rate, "client_alone_per_s": alone}
