@@ -74,7 +74,7 @@ class Lease:
             reset = answers[at + 2] - passed + (spent * interval if interval > 0 else 0)
             answers[at + 2] = max(reset, 0)
             at += 3
-        return Verdict(limits=self._limits, answers=answers, allowed=True)
+        return Verdict(self._limits, answers, 0, True)
 
     def settlement(self) -> list[int]:
         """What the script needs to take back what was not spent; see there."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from binascii import crc_hqx
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.edge.limits import bulk, digest
+from gateway.edge.limits import bulk, counted, digest
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -65,7 +65,8 @@ class Groups:
 
     def of(self, limits: LimitSet, exchange: Exchange) -> Group:
         """The group this exchange is charged to."""
-        identity = (limits.identity, limits.whom(exchange))
+        whom = limits.whom(exchange) if limits.only is None else counted(limits.only, exchange)
+        identity = (limits.identity, whom)
         found = self._memo.get(identity)
         if found is None:
             if len(self._memo) >= MEMO_ENTRIES:

@@ -43,6 +43,7 @@ class LimitSet:
     Attributes:
         rules: rates and quotas, those that refuse (``enforced``, so many as ``refusing``) before those that only watch.
         concurrency: limits of what is under way at once, which this process counts by itself.
+        only: the scope of the only limit, None where there are several.
         sole: whether they are one rate that refuses, which is what most routes have.
         lease: ticks a lease of these limits may live; 0 when they are never leased.
         identity: the same for two sets of the same content.
@@ -64,7 +65,7 @@ class LimitSet:
         self.refusing = len(enforced)
         self.watching = len(watching)
         self.concurrency = concurrency
-        self._only = self.rules[0].scope if len(self.rules) == 1 else None
+        self.only = self.rules[0].scope if len(self.rules) == 1 else None
         self.has_quotas = any(isinstance(rule, Quota) for rule in self.rules)
         self.identity = blake2b(msgspec.json.encode(self.rules), digest_size=16).hexdigest()
         self._shares: dict[int, tuple[Bucket, ...]] = {}
@@ -102,14 +103,14 @@ class LimitSet:
 
     def keys(self, exchange: Exchange) -> list[LimitKey]:
         """Which buckets this exchange is charged to."""
-        if self._only is not None:
-            return [(self._names[0], counted(self._only, exchange))]
+        if self.only is not None:
+            return [(self._names[0], counted(self.only, exchange))]
         return [(name, counted(rule.scope, exchange)) for name, rule in zip(self._names, self.rules, strict=True)]
 
     def whom(self, exchange: Exchange) -> Hashable:
         """Whom all of these limits count, as one value."""
-        if self._only is not None:
-            return counted(self._only, exchange)
+        if self.only is not None:
+            return counted(self.only, exchange)
         return tuple([counted(rule.scope, exchange) for rule in self.rules])
 
     def policy_field(self) -> bytes:
@@ -149,13 +150,13 @@ class Verdict:
 
     def __init__(
         self,
-        *,
         limits: LimitSet | None = None,
         answers: list[int] | None = None,
         at: int = 0,
+        allowed: bool | None = None,  # noqa: FBT001 - made for every request, and half as fast by keyword
+        *,
         unavailable: bool = False,
         busy: ConcurrencyLimit | None = None,
-        allowed: bool | None = None,
     ) -> None:
         """``allowed`` is for who knows it already; it is read off the answers otherwise."""
         self.limits = limits

@@ -50,7 +50,7 @@ class LocalLimits:
         now = monotonic_ns() // 125
         if len(keys) == 1 and limits.sole:  # most limited routes: one rate
             answers = self._buckets.take_one(keys[0], limits.buckets(share)[0], now)
-            return Verdict(limits=limits, answers=answers, allowed=not answers[1])
+            return Verdict(limits, answers, 0, not answers[1])
         if limits.has_quotas:
             return Verdict(limits=limits, answers=self._with_quotas(limits, keys, share, now, seen))
         refusing = limits.refusing if limits.watching else None

@@ -210,7 +210,7 @@ class RateLimiter:
         if reply is None:
             return self._decide_alone(exchange, limits, group)
         only = reply[at + 1] == 0 if limits.refusing == 1 else None
-        verdict = Verdict(limits=limits, answers=reply, at=at, allowed=only)
+        verdict = Verdict(limits, reply, at, only)
         end = at + limits.answer_count
         if limits.has_quotas:
             group.seen = wall_ticks(), reply[at:end]

@@ -69,6 +69,8 @@ class UpstreamCall:
         "_tried",
         "connect_by",
         "deadline",
+        "has_body",
+        "head_only",
         "sink",
         "takes_whole",
         "timeouts",
@@ -83,7 +85,9 @@ class UpstreamCall:
         self._outbound = outbound
         self._length = outbound.content_length
         self._chunked = outbound.content_length < 0
-        self._finished = outbound.content_length == 0
+        self.has_body = outbound.content_length != 0
+        self.head_only = outbound.method == b"HEAD"
+        self._finished = not self.has_body
         self._connection: UpstreamConnection | None = None
         self._pool: TargetPool | None = None
         self._head = b""
@@ -180,13 +184,10 @@ class UpstreamCall:
         if self._connection is not connection:
             return  # the sink cancelled
         outbound = self._outbound
-        has_body = outbound.content_length != 0
-        connection.begin(
-            self, self._head, head_only=outbound.method == b"HEAD", has_body=has_body, timeouts=self.timeouts
-        )
+        connection.begin(self, self._head)
         if outbound.websocket_key:
             connection.expect_websocket(accept_of(outbound.websocket_key))
-        if has_body:
+        if self.has_body:
             self._send_kept(connection, reused=reused)
         if self._reading_paused:
             connection.pause_reading()

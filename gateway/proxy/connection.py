@@ -32,6 +32,9 @@ class Exchange(Protocol):
     """The request a connection is busy with."""
 
     sink: Sink
+    timeouts: Timeouts
+    head_only: bool  # its method is HEAD
+    has_body: bool
     takes_whole: bool  # whether its sink takes a whole answer in one piece
 
     def answered_at_once(self, status: int, headers: Headers, body: bytes) -> None:
@@ -85,15 +88,15 @@ class UpstreamConnection(asyncio.Protocol):
 
     # --- what the pool and the call use ---
 
-    def begin(self, exchange: Exchange, head: bytes, *, head_only: bool, has_body: bool, timeouts: Timeouts) -> None:
-        """Send a request's head; ``head_only`` when the method is HEAD."""
+    def begin(self, exchange: Exchange, head: bytes) -> None:
+        """Send a request's head."""
         self._exchange = exchange
-        self._timeouts = timeouts
-        self._had_body = has_body
+        self._timeouts = timeouts = exchange.timeouts
+        self._had_body = has_body = exchange.has_body
         self._request_sent = not has_body
         # While the client is still sending, its own deadlines hold (the edge's); ours begins with the last byte.
         self.deadline = inf if has_body else self._now() + timeouts.header_s
-        self._answer.expect(exchange.sink, head_only=head_only, takes_whole=exchange.takes_whole)
+        self._answer.expect(exchange.sink, exchange.head_only, exchange.takes_whole)
         self._transport.write(head)
 
     @property
