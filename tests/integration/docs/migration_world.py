@@ -64,6 +64,11 @@ class Answer(NamedTuple):
         return found
 
     @property
+    def problem(self) -> str:
+        """What the gateway says of an answer of its own."""
+        return str(self.saw["detail"])
+
+    @property
     def path(self) -> str:
         """The path the service saw."""
         return str(self.saw["path"])
@@ -197,7 +202,7 @@ class Gateway:
             )
             http = over_tls(lane_http(steps, forwarder, None), Certificates(policy.tls), counters)
             self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-            self._steps, self._forwarder = steps, forwarder
+            self._steps, self._forwarder, self._counters = steps, forwarder, counters
             serving = server(EdgeApp(steps, forwarder), http=http, drain_s=1)
             self._loop.call_soon(self._started.set)
             await serve(serving, self._listener, self._stopping)
@@ -225,6 +230,10 @@ class Gateway:
 
         self._loop.call_soon_threadsafe(swap)
         assert done.wait(5)
+
+    def counted(self, name: str) -> float:
+        """How much the worker has counted under that name of a metric."""
+        return sum(amount for key, amount in self._counters.take().items() if key.partition("|")[0] == name)
 
     def ask(self, path: str = "/orders/1", **asking: Any) -> Answer:
         """One request; see :func:`ask`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,6 +22,9 @@ from tests.integration.docs.migration_world import ask
 from tests.integration.edge.edge_world import Wire, wait_for
 from tests.running import SECRET
 from tests.tokens import private_key, signed
+
+if TYPE_CHECKING:
+    from tests.integration.docs.migration_world import Gateway
 
 GUIDE = Guide("from-kong.md")
 ONE_TARGET = Line("[[upstreams]]", 'targets = ["http://10.0.0.5:9000"]')
@@ -63,10 +67,13 @@ def test_the_target_with_less_to_do_is_taken(trial, at_work, row: str) -> None:
         assert {gateway.target() for _ in range(10)} == {"10.0.0.6"}
 
 
-def stays(gateway, asking) -> set[str]:
-    """The targets of callers who each meet the same one again."""
-    targets = [gateway.target(**one) for one in asking]
-    assert targets == [gateway.target(**one) for one in asking]
+def stays(gateway: Gateway, asking: list[dict[str, Any]]) -> set[str]:
+    """The targets of callers, each of whom asks twice in a row and meets the same one."""
+    targets = []
+    for one in asking:
+        first, second = gateway.target(**one), gateway.target(**one)
+        assert first == second
+        targets.append(first)
     return set(targets)
 
 
@@ -111,9 +118,8 @@ def test_failures_in_a_row_take_a_target_out_and_a_trial_brings_it_back(trial, a
 
 def test_connecting_takes_so_long_at_most(trial, at_work) -> None:
     with unreachable_origin(trial.services), at_work("connect_timeout: 500", ONE_TARGET) as gateway:
-        began = time.monotonic()
-        assert gateway.ask().status == 502
-        assert time.monotonic() - began >= 0.5
+        answer = gateway.ask()
+        assert (answer.status, answer.problem) == (502, "no connection within 0.5 s")
 
 
 def test_an_answer_begins_within_the_timeout(trial, at_work) -> None:

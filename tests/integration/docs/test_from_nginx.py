@@ -337,6 +337,7 @@ def test_so_many_may_be_under_way_at_once(trial, at_work) -> None:
 def test_a_limit_in_shadow_refuses_nobody(at_work) -> None:
     with at_work("limit_req_dry_run on;") as gateway:
         assert set(gateway.statuses(40)) == {200}
+        assert gateway.counted("sentinel_rate_limit_shadowed_total") >= 1
 
 
 def test_a_longer_body_is_answered_413(at_work) -> None:

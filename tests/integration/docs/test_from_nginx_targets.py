@@ -78,17 +78,22 @@ def test_the_target_with_fewer_requests_under_way_is_taken(trial, at_work, row: 
 
 def test_a_client_stays_with_its_target_by_its_whole_address(at_work) -> None:
     with at_work("ip_hash;") as gateway:
-        targets = {f"127.0.0.{number}": gateway.target(client=f"127.0.0.{number}") for number in range(1, 21)}
-        assert set(targets.values()) == {"10.0.0.5", "10.0.0.6"}
-        assert all(gateway.target(client=client) == target for client, target in targets.items())
+        clients = [f"127.0.0.{number}" for number in range(1, 21)]
+        met = [{gateway.target(client=client), gateway.target(client=client)} for client in clients]
+        assert {"10.0.0.5"} in met
+        assert all(targets in ({"10.0.0.5"}, {"10.0.0.6"}) for targets in met)
+        assert {"10.0.0.6"} in met
 
 
 def test_a_header_can_decide_about_the_target(at_work) -> None:
     with at_work("hash $http_x_user consistent;") as gateway:
-        targets = {name: gateway.target(fields={"X-User": name}) for name in "abcdefghijkl"}
-        assert set(targets.values()) == {"10.0.0.5", "10.0.0.6"}
-        for name, target in targets.items():
-            assert gateway.target(fields={"X-User": name}, client="127.0.0.7") == target
+        met = [
+            {gateway.target(fields={"X-User": name}, client=client) for client in ("127.0.0.7", "127.0.0.8")}
+            for name in "abcdefghijkl"
+        ]
+        assert {"10.0.0.5"} in met
+        assert all(targets in ({"10.0.0.5"}, {"10.0.0.6"}) for targets in met)
+        assert {"10.0.0.6"} in met
 
 
 def test_three_failures_in_a_row_take_a_target_out_and_none_do_without_outlier(trial, at_work) -> None:
@@ -138,9 +143,8 @@ def test_connections_to_targets_are_kept_for_a_while(trial, at_work) -> None:
 
 def test_connecting_takes_so_long_at_most(trial, at_work) -> None:
     with unreachable_origin(trial.services), at_work("proxy_connect_timeout 500ms;", ONE_TARGET) as gateway:
-        began = time.monotonic()
-        assert gateway.ask().status == 502
-        assert time.monotonic() - began >= 0.5
+        answer = gateway.ask()
+        assert (answer.status, answer.problem) == (502, "no connection within 0.5 s")
 
 
 def test_an_answer_begins_and_goes_on_within_the_timeout(trial, at_work) -> None:
@@ -210,8 +214,9 @@ def test_a_target_that_is_not_who_it_should_be_gets_no_request(trial, at_work, t
 
 def test_targets_are_shown_our_certificate(trial, at_work) -> None:
     origin = tls_origin(trial.services, trial.services.authority, "orders.internal", asks=True)
-    with origin, at_work("proxy_ssl_certificate /etc/sentinel/tls/gateway.pem;") as gateway:
+    with origin as asked, at_work("proxy_ssl_certificate /etc/sentinel/tls/gateway.pem;") as gateway:
         assert gateway.ask().status == 200
+    assert asked == ["orders.internal"]
 
 
 # --- the listener ---
