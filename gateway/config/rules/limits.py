@@ -59,7 +59,7 @@ def listed(context: Context, where: Path, entries: tuple[LimitEntry, ...]) -> No
         if isinstance(rule, QuotaRule) and not context.document.redis.url and context.report.sound(("redis", "url")):
             context.report.at_value(
                 place,
-                "without Redis a quota is counted in each worker and forgotten when it starts again",
+                "without Redis a quota is counted on each node for itself",
                 "set SENTINEL_REDIS__URL",
                 warning=True,
             )
