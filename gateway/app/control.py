@@ -35,11 +35,13 @@ from gateway.control.key_sets import KeySets
 from gateway.control.keys import PublishedKeys
 from gateway.control.leadership import Leadership
 from gateway.control.objectives import Objectives
+from gateway.control.other_nodes import OtherNodes
 from gateway.control.readiness import reasons_not_ready
 from gateway.control.revocations import PublishedRevocations
 from gateway.control.rounds import Rounds
 from gateway.control.silences import Silences
-from gateway.control.start import offer_setup, prepare_schema, unix_listener, warm
+from gateway.control.slack_desk import SlackDesk
+from gateway.control.start import offer_setup, prepare_schema, unix_listener
 from gateway.control.telling import Herald
 from gateway.control.traffic import LiveTail, Traffic
 from gateway.detect.burn_rate import BudgetBurn
@@ -143,7 +145,8 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         traffic = Traffic(window, meters, live, key_sets.on_counters)
         records = Records(store)
         buckets = Buckets(store)
-        await warm(window, buckets, since=clock() - document.detect.baseline_s)
+        others = OtherNodes(buckets, window, folder.node(), alone=store.is_sqlite, clock=clock)
+        await others.warm(clock() - document.detect.baseline_s)
         shipper = Shipper(folder.spool, records, traffic, node=folder.node())
         await shipper.start()
         stack.push_async_callback(shipper.drain)
@@ -301,6 +304,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             keys=keys,
             revocations=revocations,
             silences=silences,
+            others=others,
             revisions=revisions,
             gauges=gauges,
             workers=live_workers,

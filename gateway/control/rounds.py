@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.control.gauges import Gauges
     from gateway.control.keys import PublishedKeys
     from gateway.control.leadership import Leadership
+    from gateway.control.other_nodes import OtherNodes
     from gateway.control.revocations import PublishedRevocations
     from gateway.control.silences import Silences
     from gateway.pipeline import Pipeline
@@ -40,6 +41,7 @@ class Rounds:
         keys: API keys in force.
         revocations: tokens and certificates that are refused.
         silences: what keeps incidents quiet.
+        others: traffic of other nodes.
         revisions: the configuration's history.
         gauges: metrics of the moment.
         workers: how many workers are alive.
@@ -58,6 +60,7 @@ class Rounds:
         keys: PublishedKeys,
         revocations: PublishedRevocations,
         silences: Silences,
+        others: OtherNodes,
         revisions: Revisions,
         gauges: Gauges,
         workers: Callable[[], int],
@@ -72,6 +75,7 @@ class Rounds:
         self._keys = keys
         self._revocations = revocations
         self._silences = silences
+        self._others = others
         self._revisions = revisions
         self._gauges = gauges
         self._workers = workers
@@ -93,6 +97,7 @@ class Rounds:
         self._count += 1
         await self._try("lead", self._lead)
         await self._try("silences", self._silences.refresh)
+        await self._try("others", self._others.look)
         if self._leadership.leading:
             await self._try("look", self._look)
             await self._try("tell", self._tell)

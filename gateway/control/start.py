@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.admin.ports import AdminPorts
-    from gateway.domain.window import Window
     from gateway.identity.setup_link import SetupLink
-    from gateway.store.buckets import Buckets
     from gateway.store.engine import Store
 
 _log = logs.get("control")
@@ -43,15 +41,6 @@ async def prepare_schema(store: Store, url: str) -> None:
             f"the database's schema is at {status.current or 'nothing'}, this version needs {status.head}",
             remedy="sentinel migrate up",
         )
-
-
-async def warm(window: Window, buckets: Buckets, *, since: float) -> None:
-    """Give detection the minutes that were stored before this process started: its baseline."""
-    try:
-        for minute, cell in await buckets.recent_minutes(since):
-            window.add_minute(minute, cell)
-    except StoreUnavailableError as error:
-        _log.warning("window.cold", reason=str(error))
 
 
 async def offer_setup(ports: AdminPorts, link: SetupLink, base_url: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from gateway.domain.histogram import from_bytes, to_bytes
-from gateway.domain.traffic import BucketKey, SeriesKey, Tally
+from gateway.domain.traffic import BucketKey, ErrorKind, SeriesKey, Tally
 from gateway.store.engine import storable
 from gateway.store.tables import buckets
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from gateway.store.engine import Store
 
 MAX_SUM = 2**63 - 1  # what a column holds; one absurd record must not block all that follow it
+
+_REFUSED = 4  # the class of a refusal
 
 _SUMS = ("requests", "errors", "bytes_in", "bytes_out", "duration_us")
 _KEY = ("minute", "route", "upstream", "target", "tenant_id", "status_class")
@@ -35,12 +37,21 @@ class Buckets:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def read(self, start: float, end: float, *, route: str = "") -> Sequence[tuple[BucketKey, Tally]]:
-        """All series of the minutes that begin in [start, end), in order of time, nodes added up."""
+    async def read(
+        self, start: float, end: float, *, route: str = "", node: str = "", but: str = ""
+    ) -> Sequence[tuple[BucketKey, Tally]]:
+        """All series of the minutes that begin in [start, end), in order of time, nodes added up.
+
+        With ``node`` only what that one stored, with ``but`` everything except what that one did.
+        """
         columns = buckets.c
         query = select(*_PICKED).where(columns.minute >= start, columns.minute < end).order_by(columns.minute)
         if route:
             query = query.where(columns.route == route)
+        if node:
+            query = query.where(columns.node == node)
+        if but:
+            query = query.where(columns.node != but)
         added: dict[BucketKey, Tally] = {}
         async with self._store.read() as connection:
             for row in await connection.execute(query):
@@ -52,20 +63,29 @@ class Buckets:
                     known.add(_tally(row))
         return list(added.items())
 
-    async def recent_minutes(self, since: float) -> Sequence[tuple[int, Cell]]:
-        """Whole minutes from ``since`` on, as cells to warm a Window with after a restart.
-
-        Buckets know the class of a status, not the status, and neither method nor error: a class stands as 200, 500 …
-        """
+    async def recent_minutes(
+        self, since: float, until: float = float(1 << 40), *, node: str = ""
+    ) -> Sequence[tuple[int, Cell]]:
+        """Whole minutes that begin in [since, until), as cells to warm a Window with after a restart."""
         cells: dict[int, Cell] = {}
-        for key, tally in await self.read(since, float(1 << 40)):
-            series = SeriesKey(key.route, key.upstream, key.target, key.tenant, "", key.status_class * 100, "")
-            cell = cells.setdefault(key.minute, {})
-            if series in cell:
-                cell[series].add(tally)
-            else:
-                cell[series] = tally
+        for key, tally in await self.read(since, until, node=node):
+            add_to_cell(cells.setdefault(key.minute, {}), key, tally)
         return list(cells.items())
+
+
+def add_to_cell(cell: Cell, key: BucketKey, tally: Tally) -> None:
+    """Add a row to a cell of a Window.
+
+    Buckets know the class of a status, not the status, and neither method nor error: a class stands as 200, 500 …
+    What was answered 4xx without a target was refused by the gateway itself, and says nothing about an upstream.
+    """
+    refused = key.status_class == _REFUSED and not key.target
+    error = str(ErrorKind.FORBIDDEN) if refused else ""
+    series = SeriesKey(key.route, key.upstream, key.target, key.tenant, "", key.status_class * 100, error)
+    if series in cell:
+        cell[series].add(tally)
+    else:
+        cell[series] = tally
 
 
 async def add_to_rows(connection: AsyncConnection, node: str, added: Mapping[BucketKey, Tally]) -> None:
