@@ -26,7 +26,8 @@ ROLES: dict[str, str] = {
 
 # What the admin plane itself writes; everything else it only reads.
 _WRITTEN_BY_REQUESTS = (
-    "actions, api_keys, audit, config_revisions, incidents, revocations, sessions, silences, tenants, users"
+    "actions, api_keys, audit, config_revisions, incidents, revocations, "
+    "runbooks, runbooks_search, sessions, silences, tenants, users"
 )
 
 _GRANTS = (

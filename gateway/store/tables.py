@@ -246,6 +246,16 @@ silences = Table(
     Index("ix_silences_ends_at", "ends_at"),
 )
 
+# Of the operator, for every tenant's incidents. The full-text index beside it, runbooks_search, is each database's own.
+runbooks = Table(
+    "runbooks",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _text("source"),  # "file" or "api"
+    _time("updated_at"),
+    _text("document"),
+)
+
 leases = Table(
     "leases",
     metadata,

@@ -29,11 +29,13 @@ async def on(url, work):
 
 def differences(connection):
     context = MigrationContext.configure(connection, opts={"compare_type": True})
-    return compare_metadata(context, metadata)
+    # The full-text index is each database's own kind of table, on SQLite with five more behind it.
+    return [one for one in compare_metadata(context, metadata) if "runbooks_search" not in str(one)]
 
 
 def table_names(connection):
-    return set(inspect(connection).get_table_names()) - {"alembic_version"}
+    found = inspect(connection).get_table_names()
+    return {name for name in found if not name.startswith("runbooks_search")} - {"alembic_version"}
 
 
 async def test_the_way_up_leads_to_the_tables_of_the_code_and_down_to_nothing_and_up_again(empty_url):
@@ -67,7 +69,7 @@ async def test_an_unknown_revision_is_named_with_the_known_ones(empty_url):
 async def test_every_table_of_a_tenant_carries_its_tenant():
     without = {name for name, table in metadata.tables.items() if "tenant_id" not in table.c}
     own = {"notification_threads", "spool_positions", "config_revisions", "leases", "revocations"}
-    assert without == own | {"silences"}
+    assert without == own | {"silences", "runbooks"}
 
 
 async def test_the_roles_exist_with_their_rights_and_lose_them_on_the_way_down(postgres_database):
