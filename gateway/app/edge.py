@@ -15,10 +15,10 @@ from gateway.edge import collector
 from gateway.edge.certificates import Certificates
 from gateway.edge.lane import lane_http
 from gateway.edge.middleware import EdgeApp
+from gateway.edge.queued_requests import strict_http
 from gateway.edge.quotas import Quotas
 from gateway.edge.rate_limit import RateLimiter, script
 from gateway.edge.redis_cluster import connection
-from gateway.edge.server_protocol import strict_http
 from gateway.edge.steps import Steps
 from gateway.edge.tls import over_tls
 from gateway.edge.unknown_keys import report_unknown_keys

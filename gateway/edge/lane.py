@@ -111,8 +111,11 @@ class LaneProtocol(StrictHttpProtocol):
     def resume_writing(self) -> None:
         """The client takes it again."""
         super().resume_writing()
-        if isinstance(self._active, LaneRequest):
-            self._active.client_keeps_up()
+        active = self._active
+        if isinstance(active, LaneRequest) and not active.response_complete:
+            active.client_keeps_up()
+        elif self._unread:
+            self.go_on()
 
     def shutdown(self) -> None:
         """The server stops: finish what is under way, and what a connection at rest may still be sent."""
@@ -351,7 +354,9 @@ class LaneProtocol(StrictHttpProtocol):
         """Whether to read on, and how long to wait for what."""
         active = self._active
         if active is None or active.response_complete:
-            if not self._unread:
+            if self._unread:  # the client takes no answers: it is not read on either
+                self.flow.pause_reading()
+            else:
                 self.flow.resume_reading()
         elif self._unread or self._wrong is not None or (isinstance(active, LaneRequest) and active.held):
             self.flow.pause_reading()

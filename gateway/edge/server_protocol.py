@@ -23,7 +23,7 @@ import httptools
 from uvicorn.protocols.http.flow_control import service_unavailable
 
 from gateway.domain.traffic import ErrorKind
-from gateway.edge.clock import NEVER, Sweep
+from gateway.edge.clock import NEVER
 from gateway.edge.exchange import Refusal, now_us
 from gateway.edge.server_cycle import Cycle, reset
 from gateway.edge.websocket_upgrade import UpgradingProtocol
@@ -31,6 +31,7 @@ from gateway.edge.websocket_upgrade import UpgradingProtocol
 if TYPE_CHECKING:
     import asyncio
 
+    from gateway.edge.clock import Sweep
     from gateway.edge.steps import Steps
 
 # Above what policy.max_header_bytes usually is, because the rules answer such heads with the request's own id and path.
@@ -52,11 +53,6 @@ _TOO_SILENT = Refusal(400, ErrorKind.BAD_REQUEST, "The request body consists of 
 _NO_HTTP = Refusal(400, ErrorKind.BAD_REQUEST, "The request is not valid HTTP/1.1.", close=True)
 
 
-def strict_http(steps: Steps) -> type[StrictHttpProtocol]:
-    """The protocol class of one worker: ``uvicorn.Config(app, http=strict_http(steps))``."""
-    return type("WorkerHttpProtocol", (StrictHttpProtocol,), {"steps": steps, "sweep": Sweep()})
-
-
 class _Stall:
     """Watches one answer that waits for its client: given up when nothing of it goes out for SEND_IDLE_S."""
 
@@ -76,7 +72,7 @@ class _Stall:
 
 
 class StrictHttpProtocol(UpgradingProtocol):
-    """One client connection; made by :func:`strict_http`, which gives it the worker's steps."""
+    """One client connection; made by a driver, which gives it the worker's steps."""
 
     steps: Steps
     sweep: Sweep

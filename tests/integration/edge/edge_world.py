@@ -13,7 +13,7 @@ import uvicorn
 
 from gateway.edge.lane import lane_http
 from gateway.edge.middleware import EdgeApp
-from gateway.edge.server_protocol import strict_http
+from gateway.edge.queued_requests import strict_http
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
