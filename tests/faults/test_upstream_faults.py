@@ -303,4 +303,3 @@ def test_bytes_nobody_asked_for_end_an_idle_connection(place: Place) -> None:
     upstream.send(HEAD + b"content-length: 4\r\n\r\nevil")
     assert is_over(upstream, 1)
     place.works("/surplus/third", "surplus")
-

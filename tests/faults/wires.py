@@ -7,6 +7,7 @@ take their own upstream each: what one leaves behind is not met by the next.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import struct
 import time
@@ -27,6 +28,17 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nfine"
 
 _AT_ONCE = struct.pack("ii", 1, 0)
 
+# Records are to be seen at once: what is tested is what stands in them, not how long they are gathered.
+_PROMPT = """
+if ROLE == "edge":
+    from gateway.collect import spool
+    spool.FLUSH_S = 0.02
+elif ROLE == "control":
+    from gateway.collect import ship
+    ship.POLL_S = 0.02
+    ship.Shipper.__init__.__kwdefaults__["ship_s"] = 0.02
+"""
+
 
 def site(folder: Path, code: str) -> dict[str, str]:
     """Environment by which every process of a gateway runs ``code`` before anything of ours: how a test reaches into
@@ -35,7 +47,7 @@ def site(folder: Path, code: str) -> dict[str, str]:
     place.mkdir()
     role = 'import sys\nROLE = next((one for one in ("edge", "control") if one in sys.orig_argv), "")\n'
     (place / "sitecustomize.py").write_text(role + code)
-    return {"PYTHONPATH": str(place)}
+    return {"PYTHONPATH": os.pathsep.join((str(place), *filter(None, [os.environ.get("PYTHONPATH")])))}
 
 
 class Place:
@@ -131,8 +143,7 @@ def place(
         networks = {name: stack.enter_context(fault_proxy(origins[name].port)) for name in behind}
         ports = {name: (networks.get(name) or origin).port for name, origin in origins.items()}
         text = _config(driver, upstreams, ports, server, routes or {})
-        if before:
-            environ |= site(folder, before)
+        environ |= site(folder, _PROMPT + before)
         with running.gateway(folder, text + more, **environ) as gateway:
             made = Place(gateway, origins, networks, driver)
             try:
