@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from gateway.domain.incident import Incident, IncidentState
-from gateway.errors import NotFoundError
+from gateway.domain.incident import Incident, IncidentState, TimelineEntry
+from gateway.errors import ConflictError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.detect.grouping import Join, Open
-    from gateway.domain.incident import TimelineEntry
     from gateway.domain.plan import Action
 
 MAX_ANOMALIES = 50
@@ -116,6 +115,22 @@ class Casebook:
         await self._store.save(incident)
         self._on_open(self.open_ones)
         return incident
+
+    async def acknowledge(self, incident_id: str, who: str, now: float) -> Incident:
+        """Note that somebody takes care of it.
+
+        Raises:
+            NotFoundError: it is not in the book.
+            ConflictError: somebody does already, or it is closed.
+        """
+        incident = self.open_one(incident_id)
+        if incident.state is IncidentState.CLOSED:
+            raise ConflictError(f"incident {incident_id} is CLOSED; there is nothing left to take care of")
+        if incident.acknowledged_by:
+            raise ConflictError(f"incident {incident_id} was acknowledged by {incident.acknowledged_by} already")
+        incident = msgspec.structs.replace(incident, acknowledged_by=who, acknowledged_at=now)
+        entry = TimelineEntry(now, "incident.acknowledged", f"{who} takes care of it.", actor=who)
+        return await self.save(incident, entry)
 
     async def save_action(self, action: Action, *entries: TimelineEntry) -> Incident:
         """As :meth:`save`, for one action of an incident."""

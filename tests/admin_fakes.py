@@ -17,6 +17,9 @@ import msgspec
 
 from gateway.admin.audited import audited
 from gateway.admin.ports import AdminPorts
+from gateway.control.live_news import LiveNews
+from gateway.control.notifiers import Notifiers
+from gateway.control.slack_desk import SlackDesk
 from gateway.detect.burn_rate import Ledger, assess
 from gateway.domain.access import ApiKey, AuthMode
 from gateway.domain.audit import AuditEntry, ConfigDifference, ConfigRevision
@@ -27,8 +30,10 @@ from gateway.domain.identity import Actor, Role, Session, User
 from gateway.domain.incident import Anomaly, Incident, IncidentState, Place, Severity, Signal, TimelineEntry
 from gateway.domain.limits import Limit, Scope, TenantPlan
 from gateway.domain.objectives import Count, Objective, ObjectiveState
+from gateway.domain.outbox import Undelivered
 from gateway.domain.paging import Page, RequestFilter
 from gateway.domain.plan import Action, ActionKind, ActionState, Outcome, Risk
+from gateway.domain.policy import NotifyChannel
 from gateway.domain.revocation import Revocation
 from gateway.domain.routing import Route
 from gateway.domain.silence import Maintenance, Matcher, Silence
@@ -42,6 +47,9 @@ from gateway.notify.objective_report import daily_report
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+
+    from gateway.errors import DeliveryError
+    from gateway.notify.message import Message
 
 NOW = 1_795_230_245.0  # 2026-11-21 03:04:05 UTC
 ONSET = NOW - 425.0
@@ -525,6 +533,50 @@ class FakeIncidents:
         self.rows = [changed if row.id == changed.id else row for row in self.rows]
 
 
+CHANNELS = (
+    NotifyChannel(name="team", kind="slack", url_env="SLACK_WEBHOOK_URL"),
+    NotifyChannel(
+        name="pager", kind="pagerduty", routing_key_env="PAGERDUTY_ROUTING_KEY", severities=(Severity.P1, Severity.P2)
+    ),
+)
+
+
+class FakeChannel:
+    """Takes every message, until a test hands it a failure."""
+
+    draws_together = False
+
+    def __init__(self, name: str, kind: str) -> None:
+        self.name, self.kind = name, kind
+        self.took: list[Message] = []
+        self.failure: DeliveryError | None = None
+
+    async def deliver(self, message: Message, now: float) -> None:
+        del now
+        if self.failure is not None:
+            raise self.failure
+        self.took.append(message)
+
+
+class FakeOutbox:
+    """One message the pager refused."""
+
+    def __init__(self, now: float) -> None:
+        self.rows = [
+            Undelivered(
+                key="incident:i-1:opened:1@pager",
+                channel="pager",
+                created_at=now - 400,
+                attempts=1,
+                given_up=True,
+                error=f"events.pagerduty.com answered 400: {HOSTILE}",
+            )
+        ]
+
+    async def undelivered(self, limit: int) -> Sequence[Undelivered]:
+        return self.rows[:limit]
+
+
 class FakeDecisions:
     def __init__(self, incidents: FakeIncidents, clock: Clock) -> None:
         self._incidents, self._clock = incidents, clock
@@ -539,6 +591,15 @@ class FakeDecisions:
 
     async def reject(self, action_id: str, actor: Actor, reason: str) -> Action:
         return await self._decide("reject", action_id, actor, ActionState.REJECTED, reason)
+
+    async def acknowledge(self, incident_id: str, actor: Actor) -> Incident:
+        incident = await self._incidents.get(incident_id)
+        if incident.acknowledged_by:
+            raise ConflictError(f"incident {incident_id} was acknowledged by {incident.acknowledged_by} already")
+        taken = msgspec.structs.replace(incident, acknowledged_by=actor.name, acknowledged_at=self._clock())
+        self._incidents.put(taken)
+        self.made.append(("acknowledge", incident_id, actor))
+        return taken
 
     async def close(self, incident_id: str, actor: Actor, reason: str) -> Incident:
         incident = (await self._incidents.get(incident_id)).moved_to(IncidentState.CLOSED)
@@ -696,7 +757,7 @@ class FakeSilences:
         self.rows[silence_id] = msgspec.structs.replace(self.rows[silence_id], ends_at=self.now)
         return self.rows[silence_id]
 
-    async def page(self, *, limit: int = 50, cursor: str = "") -> Page[Silence]:  # noqa: ARG002 - as the port
+    async def page(self, *, limit: int = 50, cursor: str = "") -> Page[Silence]:
         return Page(tuple(reversed(self.rows.values()))[:limit], None)
 
     def planned(self) -> tuple[Maintenance, ...]:
@@ -815,6 +876,9 @@ class FakeAdmin:
         self.target_states["payments", BROKEN] = "ejected"
         self.reasons: list[str] = []
         self.objectives = some_objectives(now)
+        self.news = LiveNews()
+        self.outbox = FakeOutbox(now)
+        self.channels = {channel.name: FakeChannel(channel.name, channel.kind) for channel in CHANNELS}
         self.exposition = b"# HELP sentinel_build_info Always 1.\n"
         bare = AdminPorts(
             incidents=self.incidents,
@@ -836,5 +900,8 @@ class FakeAdmin:
             not_ready=lambda: self.reasons,
             metrics=lambda: self.exposition,
             clock=self.clock,
+            slack=SlackDesk((), {}, {}.get, self.incidents, self.users, self.clock),
+            news=self.news,
+            notifiers=Notifiers(CHANNELS, self.channels, self.outbox, self.clock),
         )
         self.ports = audited(bare)

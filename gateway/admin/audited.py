@@ -61,6 +61,11 @@ class _Decisions:
         await self._line(actor, "action.rejected", _of(action), action.tenant, reason=reason)
         return action
 
+    async def acknowledge(self, incident_id: str, actor: Actor) -> Incident:
+        incident = await self._inner.acknowledge(incident_id, actor)
+        await self._line(actor, "incident.acknowledged", f"incident {incident.id}", incident.tenant)
+        return incident
+
     async def close(self, incident_id: str, actor: Actor, reason: str) -> Incident:
         incident = await self._inner.close(incident_id, actor, reason)
         await self._line(actor, "incident.closed", f"incident {incident.id}", incident.tenant, reason=reason)

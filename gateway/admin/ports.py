@@ -13,13 +13,17 @@ if TYPE_CHECKING:
     from gateway.domain.identity import Actor, Session, User
     from gateway.domain.incident import Incident
     from gateway.domain.objectives import ObjectiveState
+    from gateway.domain.outbox import Undelivered
     from gateway.domain.paging import Page, RequestFilter
     from gateway.domain.plan import Action
+    from gateway.domain.policy import NotifyChannel
     from gateway.domain.revocation import Revocation
     from gateway.domain.silence import Maintenance, Silence
     from gateway.domain.snapshot import Snapshot
     from gateway.domain.traffic import BucketKey, RequestRecord, Tally
     from gateway.domain.window import Window
+    from gateway.notify.message import Message
+    from gateway.notify.slack_interactions import Pressed
 
 
 class IncidentReader(Protocol):
@@ -50,6 +54,10 @@ class Decisions(Protocol):
 
     async def reject(self, action_id: str, actor: Actor, reason: str) -> Action:
         """Decline a PENDING action. Raises NotFoundError or ConflictError."""
+        ...
+
+    async def acknowledge(self, incident_id: str, actor: Actor) -> Incident:
+        """Take care of an open incident. Raises NotFoundError, or ConflictError naming who was first."""
         ...
 
     async def close(self, incident_id: str, actor: Actor, reason: str) -> Incident:
@@ -161,6 +169,57 @@ class Configuration(Protocol):
         ...
 
 
+class SlackDesk(Protocol):
+    """Takes presses of buttons in Slack."""
+
+    def receive(self, timestamp: str, signature: str, body: bytes) -> Pressed | None:
+        """What was pressed, if Slack says so now and for the first time.
+
+        Raises NotFoundError, UnauthenticatedError or InvalidInputError.
+        """
+        ...
+
+    async def act(self, pressed: Pressed, decisions: Decisions) -> None:
+        """Do it, and tell whoever pressed why not. Never raises."""
+        ...
+
+
+class LiveNews(Protocol):
+    """News of incidents as they happen."""
+
+    def subscribe(self, after: str = "") -> AsyncIterator[Message]:
+        """From now on, or from after the message of that key; a slow reader loses the oldest."""
+        ...
+
+
+class Notifiers(Protocol):
+    """The channels that are told."""
+
+    @property
+    def configured(self) -> Sequence[NotifyChannel]: ...
+
+    async def test(self, name: str = "") -> Sequence[Trial]:
+        """Send a test message to one channel, or all. Raises NotFoundError."""
+        ...
+
+    async def undelivered(self, limit: int = 50) -> Sequence[Undelivered]:
+        """What was given up or waits to be tried again, newest first."""
+        ...
+
+
+class Trial(Protocol):
+    """What came of one test message; without ``error`` it arrived."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def error(self) -> str: ...
+    @property
+    def remedy(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminPorts:
     """Everything the admin plane is handed, in one bag."""
@@ -184,3 +243,6 @@ class AdminPorts:
     not_ready: Callable[[], Sequence[str]]  # reasons, empty when ready
     metrics: Callable[[], bytes]  # the exposition of /metrics
     clock: Callable[[], float]  # seconds since the epoch
+    slack: SlackDesk
+    news: LiveNews
+    notifiers: Notifiers

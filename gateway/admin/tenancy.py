@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from gateway.domain.incident import Incident
     from gateway.domain.paging import RequestFilter
     from gateway.domain.traffic import BucketKey, RequestRecord, SeriesKey
+    from gateway.notify.message import Message
 
-    Owned = Incident | RequestRecord | ApiKey | AuditEntry | User | BucketKey | SeriesKey
+    Owned = Incident | Message | RequestRecord | ApiKey | AuditEntry | User | BucketKey | SeriesKey
 
 T = TypeVar("T", bound="Owned")
 _MOST_PAGES = 20  # read for one answer; what lies further back comes with the cursor

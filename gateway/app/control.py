@@ -34,6 +34,8 @@ from gateway.control.gauges import Gauges
 from gateway.control.key_sets import KeySets
 from gateway.control.keys import PublishedKeys
 from gateway.control.leadership import Leadership
+from gateway.control.live_news import LiveNews
+from gateway.control.notifiers import Notifiers
 from gateway.control.objectives import Objectives
 from gateway.control.other_nodes import OtherNodes
 from gateway.control.readiness import reasons_not_ready
@@ -162,14 +164,16 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         poster = await stack.enter_async_context(Poster())
         channels = compiling.notify_channels(document)
         threads = NotificationThreads(store)
+        deliverers = build_channels(channels, settings.secret, poster, threads)
         outbox = Outbox(
             outbox_store,
             channels,
-            build_channels(channels, settings.secret, poster, threads),
+            deliverers,
             count=lambda kind, outcome: meters.count("sentinel_notifications_total", kind, outcome),
         )
         base_url = compiling.admin_url(document)
-        herald = Herald(outbox, base_url=base_url, clock=clock, channels=channels)
+        news = LiveNews()
+        herald = Herald(outbox, base_url=base_url, clock=clock, channels=channels, publish=news.publish)
 
         # What was promised, and how fast it is being spent.
         objectives = Objectives(
@@ -251,6 +255,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
 
         # What people and programs see.
         live_workers = LiveWorkers(folder.workers)
+        users = Users(store)
         ports = audited(
             AdminPorts(
                 incidents=incidents,
@@ -258,7 +263,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
                 requests=records,
                 live=live,
                 buckets=buckets,
-                users=Users(store),
+                users=users,
                 keys=keys,
                 revocations=revocations,
                 audit=audit,
@@ -272,6 +277,9 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
                 not_ready=lambda: reasons_not_ready(traffic, leadership, journal),
                 metrics=meters.render,
                 clock=clock,
+                slack=SlackDesk(channels, deliverers, settings.secret, incidents, users, clock),
+                news=news,
+                notifiers=Notifiers(channels, deliverers, outbox_store, clock),
             )
         )
         setup_link = SetupLink(folder.path)
@@ -323,6 +331,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             watch_parent(stopping),
             rounds.run(),
             key_sets.run(),
+            news.relate(str(document.redis.url)),
             objectives.run(),
         )
         servers = [serve(server(LocalSocket(admin)), unix_listener(folder.control_socket), stopping)]

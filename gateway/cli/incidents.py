@@ -55,6 +55,7 @@ def show(incident: IncidentArgument, config: ConfigOption = "sentinel.toml", as_
             "state": found["state"],
             "began": terminal.time_of(found["onset"]),
             "closed": terminal.time_of(found["closed_at"]),
+            "acknowledged": terminal.printable(found["acknowledged_by"]) or "by nobody yet",
         }
     )
     _show_report(found.get("diagnosis"))
@@ -112,6 +113,16 @@ def _decide(action: dict[str, Any], *, as_json: bool) -> None:
         terminal.print_json(action)
     else:
         terminal.good(f"action {action['id']} is {action['state']}")
+
+
+@app.command()
+def ack(incident: IncidentArgument, config: ConfigOption = "sentinel.toml", as_json: JsonOption = False) -> None:
+    """Say that you take care of an incident: reminders end, and nobody else is called."""
+    answer = connect(config).call("POST", f"/api/v1/incidents/{incident}/acknowledge", body={})
+    if as_json:
+        terminal.print_json(answer)
+    else:
+        terminal.good(f"incident {incident} is yours")
 
 
 @app.command()

@@ -15,3 +15,14 @@ class OutboxEntry(msgspec.Struct, frozen=True):
     created_at: float  # seconds since the epoch
     attempts: int  # tries begun, this claim included: 1 on the first
     due_at: float = 0.0  # before that it was not to go out
+
+
+class Undelivered(msgspec.Struct, frozen=True):
+    """A message that did not arrive: given up, or tried and waiting."""
+
+    key: str
+    channel: str
+    created_at: float
+    attempts: int
+    given_up: bool
+    error: str

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, select, update
 
-from gateway.domain.outbox import OutboxEntry
+from gateway.domain.outbox import OutboxEntry, Undelivered
 from gateway.store.engine import storable
 from gateway.store.tables import outbox
 
@@ -81,7 +81,18 @@ class Outbox:
             chosen = chosen.where((columns.thread == "") | ~older.exists())
         chosen = chosen.order_by(columns.next_at, columns.id).limit(limit).with_for_update(skip_locked=True)
         async with self._store.write() as connection:
-            entries = [OutboxEntry(*row[:5], row.attempts + 1, row.due_at) for row in await connection.execute(chosen)]
+            entries = [
+                OutboxEntry(
+                    id=row.id,
+                    dedup_key=row.dedup_key,
+                    channel=row.channel,
+                    payload=row.payload,
+                    created_at=row.created_at,
+                    attempts=row.attempts + 1,
+                    due_at=row.due_at,
+                )
+                for row in await connection.execute(chosen)
+            ]
             if entries:
                 await connection.execute(
                     update(outbox)
@@ -122,6 +133,24 @@ class Outbox:
         async with self._store.read() as connection:
             found = {row[0]: int(row[1]) for row in await connection.execute(query)}
         return {state: found.get(state, 0) for state in (WAITING, DELIVERED, GIVEN_UP)}
+
+    async def undelivered(self, limit: int) -> Sequence[Undelivered]:
+        """What was given up, or failed and waits, newest first."""
+        columns = outbox.c
+        failed = (columns.state == GIVEN_UP) | ((columns.state == WAITING) & (columns.error != ""))
+        query = (
+            select(
+                columns.dedup_key, columns.channel, columns.created_at, columns.attempts, columns.state, columns.error
+            )
+            .where(failed)
+            .order_by(columns.created_at.desc(), columns.id)
+            .limit(limit)
+        )
+        async with self._store.read() as connection:
+            return [
+                Undelivered(row[0], row[1], row[2], row[3], given_up=row[4] == GIVEN_UP, error=row[5])
+                for row in await connection.execute(query)
+            ]
 
     async def purge(self, ended_before: float) -> int:
         """Delete what was delivered or given up before then; how many rows went."""

@@ -57,6 +57,7 @@ def test_only_these_endpoints_are_open_to_everybody():
         "POST /auth/login",
         "POST /auth/setup",
         "GET /health",
+        "POST /slack/interactions",
     }
 
 

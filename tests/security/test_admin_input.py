@@ -80,7 +80,7 @@ def test_no_parameter_brings_an_endpoint_down(shared, row):
     names = [*(row.query.__struct_encode_fields__ if row.query else ()), "unheard_of"]
     path = API + row.path
     for name, value in itertools.product(names, NASTY):
-        if row.name == "follow_requests" and name != "unheard_of":
+        if row.name in {"follow_requests", "live_events"} and name != "unheard_of":
             continue  # it would open an endless stream
         answer = client.get(path.replace("{id}", "x"), params={name: value})
         assert answer.status_code < 500, (name, value, answer.text)

@@ -39,6 +39,10 @@ class IncidentQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     cursor: str = ""
 
 
+class AcknowledgeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Nothing is asked: who does it is known."""
+
+
 class CloseBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why the incident is over."""
 
@@ -103,6 +107,12 @@ async def get_plan(api: Api, call: Call) -> Listing[ActionShape]:
     return listing(Page(items=incident.actions), ActionShape)
 
 
+async def acknowledge_incident(api: Api, call: Call) -> IncidentShape:
+    """Say that one takes care of an incident: reminders end, and nobody else is called. 409 says who was first."""
+    incident = await _own(api, call)
+    return shown(await api.ports.decisions.acknowledge(incident.id, actor_of(api, call)), IncidentShape)
+
+
 async def close_incident(api: Api, call: Call) -> IncidentShape:
     """Close an incident by hand: pending actions lapse, running ones are taken back."""
     incident = await _own(api, call)
@@ -162,6 +172,7 @@ ENDPOINTS = (
     _reading("/incidents/{id}/evidence", get_evidence, Listing[Evidence]),
     _reading("/incidents/{id}/diagnosis", get_diagnosis, DiagnosisShape),
     _reading("/incidents/{id}/plan", get_plan, Listing[ActionShape]),
+    _deciding("/incidents/{id}/acknowledge", acknowledge_incident, AcknowledgeBody, IncidentShape),
     _deciding("/incidents/{id}/close", close_incident, CloseBody, IncidentShape),
     _deciding("/actions/{id}/approve", approve_action, ApproveBody, ActionShape),
     _deciding("/actions/{id}/reject", reject_action, RejectBody, ActionShape),

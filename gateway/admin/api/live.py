@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import msgspec
 from starlette.responses import StreamingResponse
@@ -24,6 +24,8 @@ MOST_STREAMS = 32
 HEARTBEAT_S = 15.0  # below the idle timeout of common proxies (nginx: 60 s)
 LONGEST_S = 3600.0  # a browser reconnects by itself; a forgotten tab does not stay for ever
 _encode = msgspec.json.Encoder().encode
+R = TypeVar("R", bound="tenancy.Owned")
+R_contra = TypeVar("R_contra", contravariant=True)
 
 
 class LiveQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,6 +46,19 @@ class LiveQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         )
 
 
+class Wanted(Protocol[R_contra]):
+    """A reader's filter."""
+
+    def fits(self, record: R_contra, /) -> bool:
+        """Whether the reader wants this one."""
+        ...
+
+
+def request_event(record: RequestRecord) -> bytes:
+    """A record as one event of the stream."""
+    return b"event: request\ndata: " + _encode(shown(record, RequestRow)) + b"\n\n"
+
+
 class LiveStreams:
     """Hands out streams, at most ``most`` at a time."""
 
@@ -54,18 +69,20 @@ class LiveStreams:
 
     def response(
         self,
-        records: AsyncIterator[RequestRecord],
+        records: AsyncIterator[R],
         *,
         actor: Actor,
-        wanted: LiveQuery,
+        wanted: Wanted[R],
+        event: Callable[[R], bytes],
         still_allowed: Callable[[], Awaitable[bool]],
     ) -> StreamingResponse:
-        """A stream of the caller's own records.
+        """A stream of what belongs to the caller.
 
         Args:
             records: a fresh subscription; closed with the stream.
             actor: whose records.
             wanted: the reader's filter.
+            event: one of them as the stream carries it.
             still_allowed: asked at every heartbeat; the stream ends when it says no.
 
         Raises:
@@ -75,14 +92,15 @@ class LiveStreams:
             raise TooManyAttemptsError(
                 f"all {self._most} live streams are taken", retry_after_s=10.0, remedy="Close one, or try again later."
             )
-        events = self._events(records, actor, wanted, still_allowed)
+        events = self._events(records, actor, wanted, event, still_allowed)
         return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
     async def _events(
         self,
-        records: AsyncIterator[RequestRecord],
+        records: AsyncIterator[R],
         actor: Actor,
-        wanted: LiveQuery,
+        wanted: Wanted[R],
+        event: Callable[[R], bytes],
         still_allowed: Callable[[], Awaitable[bool]],
     ) -> AsyncGenerator[bytes, None]:
         self.open += 1
@@ -95,7 +113,7 @@ class LiveStreams:
                 while clock() < ends_at and not following.over:
                     record = await following.next(within_s=beats_at - clock())
                     if record is not None and tenancy.sees(actor, record) and wanted.fits(record):
-                        yield b"event: request\ndata: " + _encode(shown(record, RequestRow)) + b"\n\n"
+                        yield event(record)
                     if clock() >= beats_at:
                         beats_at = clock() + self._heartbeat_s
                         if not await still_allowed():
@@ -105,12 +123,12 @@ class LiveStreams:
             self.open -= 1
 
 
-class _Following:
+class _Following(Generic[R]):
     """A subscription one can wait on for a while without losing the record that comes just after."""
 
-    def __init__(self, records: AsyncIterator[RequestRecord]) -> None:
+    def __init__(self, records: AsyncIterator[R]) -> None:
         self._records = records
-        self._pending: asyncio.Task[RequestRecord | None] | None = None
+        self._pending: asyncio.Task[R | None] | None = None
         self.over = False
 
     async def __aenter__(self) -> Self:
@@ -123,7 +141,7 @@ class _Following:
         if isinstance(self._records, AsyncGenerator):
             await self._records.aclose()
 
-    async def next(self, *, within_s: float) -> RequestRecord | None:
+    async def next(self, *, within_s: float) -> R | None:
         """The next record, or None when none came in time; ``over`` is set at the end."""
         self._pending = self._pending or asyncio.create_task(self._advance())
         await asyncio.wait({self._pending}, timeout=max(0.0, within_s))
@@ -132,7 +150,7 @@ class _Following:
         record, self._pending = self._pending.result(), None
         return record
 
-    async def _advance(self) -> RequestRecord | None:
+    async def _advance(self) -> R | None:
         try:
             return await anext(self._records)
         except StopAsyncIteration:  # control is closing

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from gateway.admin import tenancy
 from gateway.admin.api.endpoint import Api, Call, Endpoint, actor_of
-from gateway.admin.api.live import LiveQuery
+from gateway.admin.api.live import LiveQuery, request_event
 from gateway.admin.api.shapes import Listing, RequestRow, Time, listing, seconds_of, shown
 from gateway.domain.identity import Role
 from gateway.domain.paging import Page, RequestFilter
@@ -66,7 +66,11 @@ async def follow_requests(api: Api, call: Call) -> Response:
         return await api.auth.is_still_valid(call.request)
 
     return api.live.response(
-        api.ports.live.subscribe(), actor=actor_of(api, call), wanted=call.query, still_allowed=still_allowed
+        api.ports.live.subscribe(),
+        actor=actor_of(api, call),
+        wanted=call.query,
+        event=request_event,
+        still_allowed=still_allowed,
     )
 
 

@@ -54,6 +54,7 @@ _HEADINGS = {
 }
 # What a page says after a form was sent and the browser came back; the address carries only the key.
 _NOTICES = {
+    "acknowledged": "You take care of it; nobody is reminded of it any more.",
     "approved": "Approved. The action starts now; the time line shows what becomes of it.",
     "rejected": "Rejected. Nothing was changed.",
     "closed": "Closed. Pending actions lapsed and running ones were taken back.",

@@ -53,6 +53,7 @@ class Incidents:
             Route(one, page(Role.VIEWER, self.one), methods=["GET"]),
             Route(f"{one}/pulse", part(Role.VIEWER, self.pulse), methods=["GET"]),
             Route(f"{one}/chart.json", part(Role.VIEWER, self.chart), methods=["GET"]),
+            Route(f"{one}/acknowledge", page(Role.OPERATOR, self.acknowledge), methods=["POST"]),
             Route(f"{one}/close", page(Role.OPERATOR, self.close), methods=["POST"]),
             Route(f"{one}/actions/{{action_id}}/approve", page(Role.OPERATOR, self.approve), methods=["POST"]),
             Route(f"{one}/actions/{{action_id}}/reject", page(Role.OPERATOR, self.reject), methods=["POST"]),
@@ -123,6 +124,15 @@ class Incidents:
         return await self._decide(
             request, "rejected", lambda action_id, actor: self._ports.decisions.reject(action_id, actor, reason)
         )
+
+    async def acknowledge(self, request: Request) -> Response:
+        """Take care of it: reminders end."""
+        actor, incident = self._pages.auth.actor(request), await self._own(request)
+        try:
+            await self._ports.decisions.acknowledge(incident.id, actor)
+        except ConflictError as error:
+            return await self._show(request, await self._own(request), str(error), status=409)
+        return RedirectResponse(f"{_LIST}/{segment(incident.id)}?done=acknowledged", 303)
 
     async def close(self, request: Request) -> Response:
         """Close by hand; a reason is asked for, because the next reader will want it."""
