@@ -49,8 +49,10 @@ from gateway.control.traffic import LiveTail, Traffic
 from gateway.detect.burn_rate import BudgetBurn
 from gateway.detect.detectors import in_service
 from gateway.detect.grouping import Grouper
+from gateway.detect.held import Held
 from gateway.diagnose.analyst import Analyst
 from gateway.domain.plan import ActionKind
+from gateway.domain.topology import Topology
 from gateway.domain.window import Window
 from gateway.identity.key_set_fetch import KeySetFetcher
 from gateway.identity.setup_link import SetupLink
@@ -212,9 +214,13 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             snapshot,
             clock,
         )
+
+        def held() -> Held:
+            return Held(casebook.open_ones, Topology.of(snapshot()))
+
         pipeline = Pipeline(
             window=window,
-            detectors=lambda: (*detectors(detect_settings()), budget_burn),
+            detectors=lambda: (*detectors(detect_settings(), held), budget_burn),
             grouper=lambda: Grouper(detect_settings().cooldown_s),
             casebook=casebook,
             analysis=Diagnostician(

@@ -1,8 +1,8 @@
 """What other nodes saw, so that whoever leads detects on the traffic of all.
 
 Every node ships its minute rows within a second, adding to the running minute again and again. Here the rows of the
-others are read every five seconds, and what came to them since the last look is put into the five seconds that have just
-ended. So the open minute of other nodes is known about five seconds late at most beside one's own; whole minutes are
+others are read every five seconds, and what came to them since the last look is put into the five seconds that have
+just ended. So the open minute of other nodes is known five seconds later than one's own at most; whole minutes are
 exact, also when a node ships some minutes late. Every control does this, so that a new leader knows all from the start.
 """
 
@@ -114,7 +114,7 @@ class OtherNodes:
 
 
 def _bin(minute: int, now: float) -> int | None:
-    """The five seconds of that minute that have just ended; None for a minute too far back to be looked at so finely."""
+    """The five seconds of that minute that have just ended; None for a minute that lies too far back."""
     at = int(now - _SETTLE_S - FINE_S / 2) // FINE_S * FINE_S
     if at >= minute + 2 * COARSE_S:
         return None

@@ -1,5 +1,8 @@
 """What is usual: recent bins one by one, the last ten minutes as rolling sums, and an hour of closed minutes.
 
+While an incident is open its places are held: what was usual before it stays what it is compared with, and nothing that
+happens during it is ever taken for usual.
+
 Every cell of the window is summed by place once and remembered, so that a pass costs the same however many series
 the traffic has. Memory is bounded by places × spans; places come from the configuration.
 """
@@ -8,11 +11,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.detect.held import Held
 from gateway.detect.places import Sums, add_sums, by_place, subtract_sums
 from gateway.domain.traffic import Tally
 from gateway.domain.window import COARSE_S, FINE_S
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.domain.incident import Place
     from gateway.domain.window import Window
 
@@ -32,11 +38,15 @@ class Baseline:
     Attributes:
         bins: the last minute's five-second bins, oldest first, the running one included: (start, sums).
         past: sums over about ten minutes that ended half a minute ago.
-        minutes: closed minutes within ``span_s``, oldest first: start → sums.
+        minutes: closed minutes within ``span_s`` (longer while something is held), oldest first: start → sums.
     """
 
-    def __init__(self, span_s: float = 3600.0) -> None:
+    def __init__(self, span_s: float = 3600.0, held: Callable[[], Held] = Held) -> None:
         self._span_s = span_s
+        self._find_held = held
+        self._held = Held()
+        self._moved: int | None = None  # up to here cells were taken into the past
+        self._faulty: dict[int, set[Place]] = {}  # minute → places in trouble then
         self._now = -1.0
         self._settled: dict[int, Sums] = {}
         self._in_past: dict[int, Sums] = {}
@@ -49,6 +59,7 @@ class Baseline:
         if now <= self._now:
             return
         self._now = now
+        self._hold(self._find_held())
         running = int(now) // FINE_S * FINE_S
         first = running - (RECENT_BINS - 1) * FINE_S
         self.bins = [(at, self._bin(window, at, now)) for at in range(first, running + 1, FINE_S)]
@@ -75,24 +86,74 @@ class Baseline:
                 self._settled[at] = known
         return known
 
+    def usual_minutes(self, place: Place, before: int) -> list[Tally]:
+        """The place in each closed minute that began before that one and in which it was not in trouble."""
+        return [
+            sums.get(place, Tally())
+            for minute, sums in self.minutes.items()
+            if minute < before and place not in self._faulty.get(minute, ())
+        ]
+
+    def in_trouble(self, place: Place, minute: int) -> bool:
+        """Whether an incident was open there in that minute."""
+        return place in self._faulty.get(minute, ())
+
+    def _hold(self, held: Held) -> None:
+        """Take back what was learned since an onset that was only known later."""
+        if held == self._held:
+            return
+        # Minutes that are still running, or wait for their stragglers, were in trouble even if it has just ended.
+        running = int(self._now) // COARSE_S * COARSE_S
+        for minute in (running - COARSE_S, running):
+            if minute not in self.minutes:
+                self._mark(minute, self.last(RECENT_BINS))
+        self._held = held
+        for at, sums in self._in_past.items():
+            for place in [place for place in sums if self._began_before(place, at + FINE_S)]:
+                subtract_sums(self.past, {place: sums.pop(place)})
+        for minute, sums in self.minutes.items():
+            self._mark(minute, sums)
+
+    def _began_before(self, place: Place, end: float) -> bool:
+        since = self._held.since(place)
+        return since is not None and since < end
+
+    def _mark(self, minute: int, sums: Sums) -> None:
+        faulty = {place for place in sums if self._began_before(place, minute + COARSE_S)}
+        if faulty:
+            self._faulty.setdefault(minute, set()).update(faulty)
+
     def _move_past(self, window: Window, now: float) -> None:
         end = now - _GAP_S
         start = end - _PAST_S
         for at in [at for at in self._in_past if at < start]:
-            subtract_sums(self.past, self._in_past.pop(at))
-        newest = max(self._in_past, default=int(start) // FINE_S * FINE_S - FINE_S)
-        first = max(newest + FINE_S, int(start) // FINE_S * FINE_S, window.started_at or 0)
+            gone = self._in_past[at]
+            kept = {place: gone.pop(place) for place in [*gone] if self._held.since(place) is not None}
+            subtract_sums(self.past, gone)
+            if kept:
+                self._in_past[at] = kept
+            else:
+                del self._in_past[at]
+        moved = self._moved if self._moved is not None else 0
+        first = max(moved, int(start) // FINE_S * FINE_S, window.started_at or 0)
         for at in range(first - first % FINE_S, int(end) - FINE_S + 1, FINE_S):
             sums = by_place(window, at, at + FINE_S)
+            sums = {place: tally for place, tally in sums.items() if not self._began_before(place, at + FINE_S)}
+            self._moved = at + FINE_S
             if sums:
                 self._in_past[at] = sums
                 add_sums(self.past, sums)
 
     def _close_minutes(self, window: Window, now: float) -> None:
         running = int(now - _STRAGGLERS_S) // COARSE_S * COARSE_S
-        oldest = int(now - self._span_s) // COARSE_S * COARSE_S
+        # What was usual before a trouble is still there while it lasts, but not for ever.
+        reference = max(min(now, self._held.earliest), now - self._span_s)
+        oldest = int(reference - self._span_s) // COARSE_S * COARSE_S
         self.minutes = {minute: sums for minute, sums in self.minutes.items() if minute >= oldest}
-        start = max(oldest, (window.started_at if window.started_at is not None else running) // COARSE_S * COARSE_S)
+        self._faulty = {minute: places for minute, places in self._faulty.items() if minute >= oldest}
+        begin = int(now - self._span_s) // COARSE_S * COARSE_S
+        start = max(begin, (window.started_at if window.started_at is not None else running) // COARSE_S * COARSE_S)
         newest = max(self.minutes, default=start - COARSE_S)
         for minute in range(newest + COARSE_S, running, COARSE_S):
-            self.minutes[minute] = by_place(window, minute, minute + COARSE_S, minutes=True)
+            sums = self.minutes[minute] = by_place(window, minute, minute + COARSE_S, minutes=True)
+            self._mark(minute, sums)

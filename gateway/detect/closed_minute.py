@@ -155,7 +155,9 @@ class RobustZ(OncePerMinute):
         found: list[Anomaly | None] = []
         for place in sorted(places, key=str):
             now_and_then = [sums.get(place, Tally()) for _, sums in recent]
-            usual = [sums.get(place, Tally()) for sums in before]
+            usual = self._baseline.usual_minutes(place, first)
+            if len(usual) < self._settings.min_points:
+                continue
             found += [
                 self._errors(place, now_and_then, usual, first, now),
                 self._latency(place, now_and_then, usual, first, now),

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.detect.baseline import Baseline
 from gateway.detect.closed_minute import ErrorThreshold, LatencyThreshold, RobustZ
+from gateway.detect.held import Held
 from gateway.detect.open_minute import HardFailure, WorseThanBefore, WorseThanSiblings
 from gateway.detect.unlike_itself import UnlikeItself
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.domain.incident import Anomaly
     from gateway.domain.policy import DetectSettings
     from gateway.domain.window import Window
@@ -26,9 +29,9 @@ class Detector(Protocol):
         ...
 
 
-def in_service(settings: DetectSettings) -> tuple[Detector, ...]:
-    """The detectors that run, sharing one baseline."""
-    baseline = Baseline(settings.baseline_s)
+def in_service(settings: DetectSettings, held: Callable[[], Held] = Held) -> tuple[Detector, ...]:
+    """The detectors that run, sharing one baseline that learns nothing of what is ``held``."""
+    baseline = Baseline(settings.baseline_s, held)
     return (
         HardFailure(baseline),
         WorseThanSiblings(baseline),

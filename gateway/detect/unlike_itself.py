@@ -52,8 +52,11 @@ class _Series:
         self.usual: Usual | None = None
         self.score = 0.0
 
-    def feed(self, minute: int, value: float) -> None:
-        """Take in a closed minute. What is out is not learned, until it has lasted a day."""
+    def feed(self, minute: int, value: float, *, learn: bool = True) -> None:
+        """Take in a closed minute. What is out is not learned, until it has lasted a day.
+
+        Without ``learn`` an incident is open there: that is never what is usual.
+        """
         if self._since is None:
             self._since = minute
         self.usual = usual = self._streaming.usual(minute)
@@ -63,7 +66,7 @@ class _Series:
             self._out_since = minute
         held = self._out_since is not None and minute - self._out_since < _HELD_S
         watched = minute - self._since >= _WATCHED_S
-        self.score = self._streaming.score(minute, value, learn=not (held and watched))
+        self.score = self._streaming.score(minute, value, learn=learn and not (held and watched))
         out = watched and held and usual is not None and self._beyond(value, usual)
         self._out.append((minute, self.score if out else 0.0))
 
@@ -118,9 +121,10 @@ class UnlikeItself(OncePerMinute):
                 self.left_out += 1
         for place, (latency, traffic) in self._series.items():
             tally = sums.get(place, Tally())
-            traffic.feed(minute, float(tally.requests))
+            learn = not self._baseline.in_trouble(place, minute)
+            traffic.feed(minute, float(tally.requests), learn=learn)
             if tally.requests >= self._settings.min_requests:
-                latency.feed(minute, quantile(tally.latency, 0.95) or 0.0)
+                latency.feed(minute, quantile(tally.latency, 0.95) or 0.0, learn=learn)
 
     def _anomaly(self, place: Place, series: _Series, tally: Tally, times: tuple[int, float]) -> Anomaly:
         usual = series.usual or Usual(0.0, 0.0, 0.0)
