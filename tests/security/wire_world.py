@@ -115,8 +115,8 @@ class Gateway:
 
     def clear(self) -> None:
         """Forget what was before; requests of a connection that was cut off may still be on their way."""
-        self.ask(b"GET /settled HTTP/1.1\r\n" + HOST)
         self.origin.answer, self.origin.closes = lambda _message: OK, False
+        self.ask(b"GET /settled HTTP/1.1\r\n" + HOST)
         self.origin.messages.clear()
         self.origin.wrong.clear()
         self._rows.rows.clear()
