@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_ANOMALIES = 50
 MAX_TIMELINE = 500
+MAX_RELATED = 20
 
 
 class IncidentStore(Protocol):
@@ -138,6 +139,12 @@ class Casebook:
         self._on_action(action)
         return incident
 
+    def relate(self, incident: Incident) -> None:
+        """Name an incident in the open ones it names itself; kept with their next version."""
+        for other in self.open_ones:
+            if other.id in incident.related and incident.id not in other.related:
+                self.note(msgspec.structs.replace(other, related=(*other.related, incident.id)[-MAX_RELATED:]))
+
     def forget_closed(self, before: float) -> None:
         """Let go of what was closed before that time."""
         for incident in self.all:
@@ -172,6 +179,8 @@ def opened(decision: Open, now: float) -> Incident:
         version=0,
         last_anomaly_at=now,
         anomalies=decision.anomalies[:MAX_ANOMALIES],
+        related=decision.related,
+        flapping=decision.flapping,
     )
 
 

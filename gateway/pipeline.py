@@ -151,8 +151,8 @@ class Pipeline:
         incident = opened(decision, now)
         if incident.id in self._cases:
             return
-        text = f"{decision.title}. {decision.anomalies[0].reason}"
-        await self._cases.save(incident, TimelineEntry(now, "incident.opened", text))
+        text = f"{decision.title}. {decision.anomalies[0].reason}. Grouped as {decision.dedup_key}: {decision.why}."
+        self._cases.relate(await self._cases.save(incident, TimelineEntry(now, "incident.opened", text)))
         self._log.warning("incident.opened", incident=incident.id, severity=incident.severity, title=incident.title)
 
     async def _join(self, decision: Join, now: float) -> None:

@@ -25,6 +25,10 @@ _TOGETHER_S = 180.0
 # A P1 that began this long after the last one was closed is a new outage, not its tail.
 _FRESH_S = 60.0
 
+# So many times opened and closed within the cooldown is no series of incidents but one that flaps.
+FLAPS = 3
+_MOST_RELATED = 10
+
 # Failing says more about a cause than slowness, and both more than a change of traffic.
 _SIGNALS = (Signal.ERROR_RATE, Signal.LATENCY, Signal.BUDGET, Signal.TRAFFIC)
 
@@ -40,6 +44,8 @@ class Open(msgspec.Struct, frozen=True):
     title: str
     why: str
     anomalies: tuple[Anomaly, ...]
+    related: tuple[str, ...] = ()  # incidents that may have to do with it
+    flapping: bool = False
 
 
 class Join(msgspec.Struct, frozen=True):
@@ -96,8 +102,38 @@ class Grouper:
         for incident_id, (why, found) in joining.items():
             decisions.append(Join(incident_id, _severity(found), why, tuple(found)))
         for cause, members in _disturbances(waiting, topology).items():
-            decisions.append(self._open_or_suppress(cause, members, waiting, closed, now))
+            decision = self._open_or_suppress(cause, members, waiting, closed, now)
+            if isinstance(decision, Open):
+                decision = self._in_context(decision, cause, open_ones, closed, topology, now)
+            decisions.append(decision)
         return decisions
+
+    def _in_context(
+        self,
+        opening: Open,
+        cause: str,
+        open_ones: list[Incident],
+        closed: list[Incident],
+        topology: Topology,
+        now: float,
+    ) -> Open:
+        """The opening with what it may have to do with, and whether it flaps."""
+        lately = [one for one in closed if now - (one.closed_at or 0.0) < self._cooldown_s]
+        same_place = [one for one in lately if _partial(one.dedup_key) == _partial(opening.dedup_key)]
+        beside = [one for one in open_ones if cause and topology.related(cause, topology.upstream_at(one.place))]
+        times = 1 + sum(one.dedup_key == opening.dedup_key for one in same_place)
+        opening = msgspec.structs.replace(
+            opening, related=tuple(one.id for one in (*beside, *same_place))[-_MOST_RELATED:]
+        )
+        if times < FLAPS:
+            return opening
+        return msgspec.structs.replace(
+            opening,
+            title=f"Flapping: {opening.title[:1].lower()}{opening.title[1:]}",
+            why=f"{opening.why}; it came {times} times within {self._cooldown_s / 60:.0f} min: "
+            "this one stays open until it is calm",
+            flapping=True,
+        )
 
     def _open_or_suppress(
         self,
@@ -133,12 +169,17 @@ class Grouper:
         return _again(opening, before, self._cooldown_s, now)
 
 
+def _partial(dedup_key: str) -> str:
+    """The place without the signal: what may be another face of the same."""
+    return dedup_key.partition(":")[0]
+
+
 def _spender(cause: str, onset: float, closed: list[Incident]) -> Incident | None:
     """The incident of the same service during which its budget began to burn; not one about the budget itself."""
     spent = (
         one
         for one in closed
-        if one.dedup_key.partition(":")[0] == (cause or "gateway")
+        if _partial(one.dedup_key) == (cause or "gateway")
         and one.signal is not Signal.BUDGET
         and onset <= (one.closed_at or 0.0)
     )

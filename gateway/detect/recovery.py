@@ -25,6 +25,7 @@ _ENOUGH = 10  # requests in that minute; fewer is quiet
 QUIET_S = 300.0  # quiet, or thin and clear, for so long is over as well: nobody is hurt where nobody calls
 _BEFORE_S = 1800.0
 _SPARE_SHARE = 0.02  # above the usual share that still counts as clear
+CALM_S = 600.0  # what comes and goes must stay away for so long
 _SILENT_S = 150.0
 _SETTLED_S = 2.0  # the running bin may still grow
 
@@ -47,6 +48,8 @@ def recovered(
         now: seconds since the epoch.
         set_aside: (upstream, target) pairs taken out on purpose: they are not judged, those who call are.
     """
+    if incident.flapping and now - incident.last_anomaly_at < CALM_S:
+        return Recovery(over=False, why=f"it flaps: it must be calm for {CALM_S / 60:.0f} min")
     judged = {
         (anomaly.place, anomaly.signal): anomaly
         for anomaly in incident.anomalies

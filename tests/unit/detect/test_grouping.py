@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from gateway.detect.grouping import Grouper, Join, Open, Suppress
+from gateway.detect.recovery import CALM_S, recovered
 from gateway.domain.incident import Anomaly, Incident, IncidentState, Place, Severity, Signal
 from gateway.domain.topology import Topology
+from gateway.domain.window import Window
 
 TOPOLOGY = Topology(
     upstream_of={"orders": "orders", "payments": "payments", "search": "search"},
@@ -160,3 +164,56 @@ def test_a_target_alone_is_known_by_its_upstream():
     assert topology.upstream_at(Place(target="p2")) == "pay"
     assert topology.upstream_at(Place(target="p9")) == ""
     assert topology.upstream_at(Place(route="unknown")) == ""
+
+
+def closed_again(times, *, signal="error_rate"):
+    return [
+        incident(
+            Place(upstream="payments"),
+            identifier=f"inc-{number}",
+            severity=Severity.P1,
+            closed_at=NOW - 1000 + 300 * number,
+            signal=signal,
+        )
+        for number in range(times)
+    ]
+
+
+def test_what_opens_a_third_time_within_the_cooldown_flaps_and_is_one_incident_from_then_on():
+    found = [anomaly(Place(upstream="payments"), severity=Severity.P1)]
+    assert not decide(found, closed_again(1))[0].flapping
+    (opening,) = decide(found, closed_again(2))
+    assert opening.flapping
+    assert opening.title.startswith("Flapping: ")
+    assert "it came 3 times" in opening.why
+
+
+def test_a_flapping_incident_closes_only_after_a_long_calm():
+    flapping = msgspec.structs.replace(incident(Place(upstream="payments")), flapping=True, last_anomaly_at=NOW)
+    assert not recovered(flapping, Window(), NOW + CALM_S - 1).over
+    assert recovered(flapping, Window(), NOW + CALM_S + 1).over
+
+
+def test_another_signal_at_the_same_place_is_linked_to_what_was_closed_a_moment_ago():
+    (opening,) = decide([anomaly(Place(upstream="payments"))], closed_again(1, signal="latency"))
+    assert (opening.related, opening.flapping) == (("inc-0",), False)
+
+
+def test_a_callee_that_breaks_much_later_is_linked_to_the_incident_of_its_caller_without_joining_it():
+    (opening,) = decide([anomaly(Place(upstream="payments"))], [incident(Place(upstream="orders"), onset=NOW - 900)])
+    assert isinstance(opening, Open)
+    assert opening.related == ("inc-1",)
+
+
+def test_an_unrelated_open_incident_is_not_linked():
+    (opening,) = decide([anomaly(Place(upstream="search"))], [incident(Place(upstream="payments"), onset=NOW - 900)])
+    assert opening.related == ()
+
+
+def test_a_budget_spent_by_an_incident_that_was_closed_opens_no_second_one():
+    spent = incident(Place(upstream="payments"), onset=NOW - 600, closed_at=NOW - 100)
+    found = anomaly(Place(upstream="payments"), signal=Signal.BUDGET, severity=Severity.P1, onset=NOW - 600)
+    (decision,) = decide([found], [spent])
+    assert isinstance(decision, Suppress)
+    (fresh,) = decide([anomaly(Place(upstream="payments"), signal=Signal.BUDGET, onset=NOW - 50)], [spent])
+    assert isinstance(fresh, Open)
