@@ -101,9 +101,9 @@ class LaneAnswer:
         "response_started",
     )
 
-    def __init__(self, connection: Connection, exchange: Exchange, *, keep_alive: bool) -> None:
+    def __init__(self, connection: Connection, exchange: Exchange) -> None:
         self.exchange = exchange
-        self.keep_alive = keep_alive
+        self.keep_alive = True
         self.response_complete = self.response_started = False
         self._connection = connection
         self._head = b""  # until the first of the body comes

@@ -61,9 +61,16 @@ class LaneRequest(LaneAnswer):
     )
 
     def __init__(
-        self, connection: Connection, exchange: Exchange, *, keep_alive: bool, expects_100: bool, more_body: bool
+        self,
+        connection: Connection,
+        exchange: Exchange,
+        *,
+        keep_alive: bool = True,
+        expects_100: bool = False,
+        more_body: bool = False,
     ) -> None:
-        super().__init__(connection, exchange, keep_alive=keep_alive)
+        super().__init__(connection, exchange)
+        self.keep_alive = keep_alive
         self.held = False
         self.more_body = more_body
         self.on_over: asyncio.Future[None] | None = None

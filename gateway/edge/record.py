@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # Bytes are decoded as Latin-1: every byte has a character, and what is not ASCII is shown as received, not lost.
 _PATH, _QUERY, _AGENT, _NAME = 2048, 1024, 256, 256
 
+_METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
+
 
 class RecordSink(Protocol):
     """Where rows go. The spool's writer implements it; ``append`` neither blocks nor raises."""
@@ -50,12 +52,13 @@ def row(exchange: Exchange, completed_at: float) -> tuple[object, ...]:
     first_byte = exchange.first_byte_at or ended
     route = exchange.route
     principal = exchange.principal
+    agent = exchange.facts.get(b"user-agent")
     return (
         exchange.request_id,
         completed_at,
-        exchange.method.decode("latin-1")[:32],
+        _METHODS.get(exchange.method) or exchange.method.decode("latin-1")[:32],
         exchange.path[:_PATH].decode("latin-1"),
-        exchange.query[:_QUERY].decode("latin-1"),
+        exchange.query[:_QUERY].decode("latin-1") if exchange.query else "",
         exchange.status,
         route.name if route is not None else "",
         exchange.upstream,
@@ -63,7 +66,7 @@ def row(exchange: Exchange, completed_at: float) -> tuple[object, ...]:
         principal.tenant[:_NAME],
         principal.subject[:_NAME],
         exchange.client,
-        exchange.facts.get(b"user-agent", b"")[:_AGENT].decode("latin-1"),
+        agent[:_AGENT].decode("latin-1") if agent else "",
         exchange.error,
         exchange.bytes_in,
         exchange.bytes_out,

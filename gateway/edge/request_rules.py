@@ -81,6 +81,8 @@ def judge(exchange: Exchange, policy: EdgePolicy) -> Refusal | None:
         exchange.facts = gathered.facts
         exchange.host = gathered.host
         size = gathered.size + len(exchange.path) + len(exchange.query)
+        if size <= policy.max_header_bytes and len(exchange.headers) <= MAX_HEADER_COUNT:
+            return None
         return _judge_size(size, len(exchange.headers), policy.max_header_bytes)
     return (
         _judge_headers(exchange, policy.max_header_bytes)

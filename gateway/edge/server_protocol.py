@@ -97,6 +97,7 @@ class StrictHttpProtocol(UpgradingProtocol):
         if ssl_object is not None:
             self.certificate = ssl_object.getpeercert(binary_form=True) or b""
         self._begun_at = now_us()
+        self._keep_alive_us = int(self.timeout_keep_alive * 1e6)
         self._asgi = {"version": self.asgi_version, "spec_version": "2.3"}
         self.deadline = self._begun_at + int(HEAD_TIMEOUT_S * 1e6)
         self.sweep.watch(self)
@@ -240,7 +241,7 @@ class StrictHttpProtocol(UpgradingProtocol):
         elif self._in_head:  # the next request has begun
             self.deadline = self._begun_at + int(HEAD_TIMEOUT_S * 1e6)
         else:
-            self.deadline = now_us() + int(self.timeout_keep_alive * 1e6)
+            self.deadline = now_us() + self._keep_alive_us
 
     @property
     def _cycle(self) -> Cycle | None:

@@ -156,9 +156,10 @@ class Steps:
     def _read(self, exchange: Exchange, runtime: Runtime) -> Refusal | None:
         refusal = request_rules.judge(exchange, runtime.policy)
         self._identifiers.assign(exchange)
-        exchange.client, exchange.trusted_peer = runtime.addresses.resolve(
-            exchange.peer, exchange.facts.get(b"x-forwarded-for")
-        )
+        if runtime.policy.trusted_proxies:
+            exchange.client, exchange.trusted_peer = runtime.addresses.resolve(
+                exchange.peer, exchange.facts.get(b"x-forwarded-for")
+            )
         if refusal is None and runtime.access is not None:
             return runtime.access.judge(exchange.client)
         return refusal
@@ -194,14 +195,19 @@ def _find_route(exchange: Exchange, runtime: Runtime) -> Outcome:
     router = runtime.router
     if runtime.has_cors and exchange.method == b"OPTIONS" and (answered := _preflight(exchange, runtime)) is not None:
         return answered
-    exchange.route = router.match(
-        exchange.method.decode("ascii"), exchange.host, exchange.path, exchange.headers, exchange.query
+    method = exchange.method
+    exchange.route = route = router.match(
+        "GET" if method == b"GET" else method.decode("ascii"),
+        exchange.host,
+        exchange.path,
+        exchange.headers,
+        exchange.query,
     )
-    if exchange.route is not None:
+    if route is not None:
         if runtime.route_access and (why := _judge_address(exchange, runtime)) is not None:
             return why
-        exchange.upstream = exchange.route.upstream
-        exchange.max_body_bytes = exchange.route.max_body_bytes or runtime.policy.max_body_bytes
+        exchange.upstream = route.upstream
+        exchange.max_body_bytes = route.max_body_bytes or runtime.policy.max_body_bytes
         if exchange.content_length > exchange.max_body_bytes:
             return request_rules.body_too_large(exchange.max_body_bytes)
         return None

@@ -31,7 +31,7 @@ class Rotation(Standing):
             return None
         if self._held:
             return self._pick_held(now, key)
-        return next_turn(self._all).target
+        return self._all[0].target if len(self._all) == 1 else next_turn(self._all).target
 
     def _best(self, turns: Sequence[Turn], now: float, key: bytes) -> Turn:  # noqa: ARG002 - the same for all ways
         # A second choice pays for its turn like a first one; else all retries of a bad target would fall on one other.

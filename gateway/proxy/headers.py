@@ -153,7 +153,8 @@ def _repeated_head(outbound: Outbound, headers: RepeatedHeaders, target: bytes) 
     new = b"".join((method, host, client, scheme, request_id, trace))
     if _CR in new or _LF in new or _NUL in new:
         raise UnforwardableError(_SPLIT)
-    who = _identity(outbound.principal).text if outbound.principal.kind else b""
+    principal = outbound.principal
+    who = (_identities.get(principal) or _identity(principal)).text if principal.kind else b""
     return _REPEATED_HEAD % (method, target, host, passed.text, client, scheme, host, request_id, trace, who)
 
 
