@@ -7,6 +7,7 @@ with everything on (JWT, Redis limit per subject, records, metrics) and becomes 
     WORKERS     1 (default)
     STORE       a store URL; SQLite in the scratch folder by default
     ADMIN_PORT  where /metrics answers; a free port by default
+    UPSTREAM_CONNECTIONS  at most so many to the upstream; otherwise what is the default
     MORE        1: a route for API keys (/keys/*), and one limited by the client's address, which a proxy on loopback
                 may name (/addresses/*)
 """
@@ -37,7 +38,7 @@ secret_env = "JWT_SECRET"
 [[upstreams]]
 name = "api"
 targets = ["{upstream}"]
-
+{connections}
 [[routes]]
 name = "api"
 match = {{ path = "/*" }}
@@ -82,6 +83,9 @@ def main() -> None:
             driver=given.get("DRIVER", "lane"),
             run=folder / "run",
             upstream=given["UPSTREAM_URL"],
+            connections=f"max_connections = {given['UPSTREAM_CONNECTIONS']}\n"
+            if "UPSTREAM_CONNECTIONS" in given
+            else "",
             proxies='["127.0.0.0/8"]' if given.get("MORE") else "[]",
         )
         + (MORE if given.get("MORE") else "")
