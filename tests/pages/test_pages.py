@@ -25,6 +25,7 @@ PATHS = [
     "/dashboard/configuration?revision=7",
     "/dashboard/configuration?edit=6",
     "/dashboard/keys",
+    "/dashboard/objectives",
     "/dashboard/audit",
 ]
 

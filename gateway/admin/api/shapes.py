@@ -182,13 +182,16 @@ class IncidentRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IncidentShape(IncidentRow, frozen=True, kw_only=True):
-    """An incident whole."""
+    """An incident whole. ``untold`` says why people are not told of it; empty: they are."""
 
     version: int
     anomalies: tuple[AnomalyShape, ...]
     diagnosis: DiagnosisShape | None
     actions: tuple[ActionShape, ...]
     timeline: tuple[TimelineShape, ...]
+    untold: str
+    related: tuple[str, ...]
+    flapping: bool
 
 
 class UserShape(msgspec.Struct, frozen=True, kw_only=True):

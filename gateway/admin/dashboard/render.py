@@ -39,10 +39,11 @@ _NAVIGATION = (
     {"name": "Incidents", "path": "/dashboard/incidents"},
     {"name": "Requests", "path": "/dashboard/requests"},
     {"name": "Upstreams", "path": "/dashboard/upstreams"},
+    {"name": "SLOs", "path": "/dashboard/objectives"},
     {"name": "Config", "path": "/dashboard/configuration"},
 )
-# The configuration concerns every tenant; who is bound to one finds the keys in its place.
-_NAVIGATION_OF_TENANTS = (*_NAVIGATION[:-1], {"name": "Keys", "path": "/dashboard/keys"})
+# Objectives and configuration concern every tenant; who is bound to one finds the keys in their place.
+_NAVIGATION_OF_TENANTS = (*_NAVIGATION[:-2], {"name": "Keys", "path": "/dashboard/keys"})
 _HEADINGS = {
     401: "Please sign in",
     403: "Not allowed",
@@ -59,6 +60,8 @@ _NOTICES = {
     "rejected": "Rejected. Nothing was changed.",
     "closed": "Closed. Pending actions lapsed and running ones were taken back.",
     "applied": "Applied. Workers take the new configuration over within a second.",
+    "silenced": "Silenced. Nobody is told of what fits until it ends.",
+    "unsilenced": "Ended. People are told of what goes on.",
     "revoked": "Revoked. Workers refuse the key within a second.",
 }
 

@@ -9,7 +9,17 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from gateway.admin.dashboard.render import STATIC, Pages
-from gateway.admin.dashboard.views import configuration, incidents, keys, live, overview, requests, sign_in, upstreams
+from gateway.admin.dashboard.views import (
+    configuration,
+    incidents,
+    keys,
+    live,
+    objectives,
+    overview,
+    requests,
+    sign_in,
+    upstreams,
+)
 
 if TYPE_CHECKING:
     import os
@@ -58,6 +68,7 @@ def routes(ports: AdminPorts, auth: Auth, pages: Pages | None = None) -> list[Ba
         *live.LiveTail(pages).routes(),
         *requests.Requests(pages).routes(),
         *upstreams.Upstreams(pages).routes(),
+        *objectives.Objectives(pages).routes(),
         *configuration.Configuration(pages).routes(),
         *keys.Keys(pages).routes(),
     ]
