@@ -21,10 +21,21 @@ def _hide_secrets(_logger: object, _name: str, event: MutableMapping[str, Any]) 
     return event
 
 
+def _show_controls(_logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Escape what does not print, which the terminal form would pass on; tracebacks keep their line ends."""
+    for key, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            kept = "\n" if key == "exception" else ""
+            event[key] = "".join(
+                char if char.isprintable() or char in kept else char.encode("unicode_escape").decode() for char in value
+            )
+    return event
+
+
 def configure(*, level: str = "INFO", process: str = "", json: bool | None = None) -> None:
     """Send structlog and the standard library's warnings to standard error.
 
-    JSON escapes control characters, so text from the traffic cannot forge a line; the terminal form prints reprs.
+    Both forms escape control characters, so text from the traffic can neither forge a line nor drive a terminal.
 
     Args:
         level: DEBUG, INFO, WARNING or ERROR.
@@ -39,12 +50,7 @@ def configure(*, level: str = "INFO", process: str = "", json: bool | None = Non
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _hide_secrets,
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer()
-            if as_json
-            # Plain: the default prints every local variable of every frame, and some of those are secrets.
-            else structlog.dev.ConsoleRenderer(
-                colors=True, pad_event_to=28, exception_formatter=structlog.dev.plain_traceback
-            ),
+            *_written(as_json=as_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -54,6 +60,14 @@ def configure(*, level: str = "INFO", process: str = "", json: bool | None = Non
     if process:
         structlog.contextvars.bind_contextvars(process=process)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s", force=True)
+
+
+def _written(*, as_json: bool) -> tuple[structlog.typing.Processor, ...]:
+    if as_json:
+        return (structlog.processors.JSONRenderer(),)
+    # Plain: the default prints every local variable of every frame, and some of those are secrets.
+    plain = structlog.dev.plain_traceback
+    return _show_controls, structlog.dev.ConsoleRenderer(colors=True, pad_event_to=28, exception_formatter=plain)
 
 
 def get(name: str) -> structlog.typing.FilteringBoundLogger:

@@ -37,7 +37,7 @@ def tail(
 
 def _show(line: str, *, as_json: bool) -> None:
     if as_json:
-        print(line, flush=True)  # noqa: T201 - the result
+        terminal.print_json_text(line)
         return
     record = json.loads(line)
     status = record["status"]
@@ -49,7 +49,7 @@ def _show(line: str, *, as_json: bool) -> None:
             f"{record['duration_us'] / 1000:8.1f} ms  ",
             terminal.printable(f"{record['method']} {record['path']}"),
             (terminal.printable(f"  {record['route']} → {record['target'] or '-'}  {record['tenant']}"), "dim"),
-            (f"  {record['error']}" if record["error"] else "", "red"),
+            (terminal.printable(f"  {record['error']}") if record["error"] else "", "red"),
         )
     )
 

@@ -14,7 +14,7 @@ from uvicorn.server import ServerState
 
 from gateway.edge.lane import lane_http
 from gateway.edge.middleware import EdgeApp
-from gateway.edge.server_protocol import strict_http
+from gateway.edge.queued_requests import strict_http
 from gateway.proxy.headers import UnforwardableError, request_head
 from gateway.proxy.router import Router
 from tests.integration.edge.edge_world import FakeCall, FakeForwarder
