@@ -64,7 +64,7 @@ class ActionClaims(Protocol):
 class Analysis(Protocol):
     """Diagnosis of an incident: at once by rules, in its own time perhaps by a model."""
 
-    def by_rules(self, incident: Incident, now: float) -> Diagnosis:
+    async def by_rules(self, incident: Incident, now: float) -> Diagnosis:
         """Evidence, hypotheses and the rule-based report; never fails."""
         ...
 
@@ -181,7 +181,7 @@ class Pipeline:
         before = incident.diagnosis
         if before is not None and not due_again(incident, before, now):
             return
-        diagnosis = self._analysis.by_rules(incident, now)
+        diagnosis = await self._analysis.by_rules(incident, now)
         if before is not None:
             if before.report.source != "rules" or leading(before) == leading(diagnosis):
                 return

@@ -21,6 +21,7 @@ from gateway.control.live_news import LiveNews
 from gateway.control.notifiers import Notifiers
 from gateway.control.slack_desk import SlackDesk
 from gateway.detect.burn_rate import Ledger, assess
+from gateway.diagnose.runbooks import parse
 from gateway.domain.access import ApiKey, AuthMode
 from gateway.domain.audit import AuditEntry, ConfigDifference, ConfigRevision
 from gateway.domain.diagnosis import Claim, Confidence, Diagnosis, Evidence, Hypothesis, Report
@@ -36,6 +37,7 @@ from gateway.domain.plan import Action, ActionKind, ActionState, Outcome, Risk
 from gateway.domain.policy import NotifyChannel
 from gateway.domain.revocation import Revocation
 from gateway.domain.routing import Route
+from gateway.domain.runbook import Match, Runbook
 from gateway.domain.silence import Maintenance, Matcher, Silence
 from gateway.domain.snapshot import Directive, DirectiveKind, Snapshot
 from gateway.domain.traffic import BucketKey, ErrorKind, RequestRecord, SeriesKey, Tally
@@ -643,6 +645,30 @@ class FakeRequests:
         raise NotFoundError(f"there is no request {request_id}")
 
 
+class FakeRunbooks:
+    def __init__(self, now: float) -> None:
+        self.kept = {"pool": Runbook("pool", "The pool is exhausted", ("payments",), body="Look.", updated_at=now)}
+
+    async def page(self, *, limit: int = 50, cursor: str = "") -> Page[Runbook]:
+        return _page(tuple(self.kept.values()), limit, cursor)
+
+    async def get(self, runbook_id: str) -> Runbook:
+        if runbook_id not in self.kept:
+            raise NotFoundError(f"there is no runbook {runbook_id!r}")
+        return self.kept[runbook_id]
+
+    async def search(self, words: str) -> Sequence[Match]:
+        return [Match(one, 1.0, ("pool",)) for one in self.kept.values() if words in one.title]
+
+    async def add(self, runbook_id: str, text: str) -> Runbook:
+        self.kept[runbook_id] = parse(runbook_id, text, source="api", now=NOW)
+        return self.kept[runbook_id]
+
+    async def delete(self, runbook_id: str) -> None:
+        await self.get(runbook_id)
+        del self.kept[runbook_id]
+
+
 class FakeLive:
     """``publish`` reaches whoever has subscribed; a slow reader loses the oldest."""
 
@@ -892,6 +918,7 @@ class FakeAdmin:
             audit=self.audit,
             configuration=self.configuration,
             silences=self.silences,
+            runbooks=FakeRunbooks(now),
             objectives=lambda: self.objectives,
             objective_report=lambda: daily_report(self.objectives, self.clock()),
             window=self.window,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.domain.plan import Action
     from gateway.domain.policy import NotifyChannel
     from gateway.domain.revocation import Revocation
+    from gateway.domain.runbook import Match, Runbook
     from gateway.domain.silence import Maintenance, Silence
     from gateway.domain.snapshot import Snapshot
     from gateway.domain.traffic import BucketKey, RequestRecord, Tally
@@ -132,6 +133,25 @@ class Silences(Protocol):
     def planned(self) -> tuple[Maintenance, ...]: ...
 
 
+class Runbooks(Protocol):
+    """Runbooks of the folder and of the API."""
+
+    async def page(self, *, limit: int = 50, cursor: str = "") -> Page[Runbook]: ...
+    async def get(self, runbook_id: str) -> Runbook: ...
+
+    async def search(self, words: str) -> Sequence[Match]:
+        """Those that hold any of the words, the best first."""
+        ...
+
+    async def add(self, runbook_id: str, text: str) -> Runbook:
+        """Raises InvalidInputError with the line, or ConflictError where a file has that name."""
+        ...
+
+    async def delete(self, runbook_id: str) -> None:
+        """Raises NotFoundError, or ConflictError for one out of a file."""
+        ...
+
+
 class Audit(Protocol):
     """The trail of decisions."""
 
@@ -235,6 +255,7 @@ class AdminPorts:
     audit: Audit
     configuration: Configuration
     silences: Silences
+    runbooks: Runbooks
     objectives: Callable[[], Sequence[ObjectiveState]]
     objective_report: Callable[[], str]  # Markdown
     window: Window

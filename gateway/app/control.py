@@ -29,18 +29,21 @@ from gateway.config.file_watcher import ConfigFileWatcher
 from gateway.config.publisher import Publisher
 from gateway.config.revisions import Revisions
 from gateway.control.analysis import ChangeLog, Diagnostician, language_model
+from gateway.control.daily import DailyReport
 from gateway.control.directives import Board
 from gateway.control.gauges import Gauges
 from gateway.control.key_sets import KeySets
 from gateway.control.keys import PublishedKeys
 from gateway.control.leadership import Leadership
 from gateway.control.live_news import LiveNews
+from gateway.control.memory import Memory
 from gateway.control.notifiers import Notifiers
 from gateway.control.objectives import Objectives
 from gateway.control.other_nodes import OtherNodes
 from gateway.control.readiness import reasons_not_ready
 from gateway.control.revocations import PublishedRevocations
 from gateway.control.rounds import Rounds
+from gateway.control.runbooks import Shelf
 from gateway.control.silences import Silences
 from gateway.control.slack_desk import SlackDesk
 from gateway.control.start import offer_setup, prepare_schema, unix_listener
@@ -83,6 +86,7 @@ from gateway.store.outbox import Outbox as OutboxStore
 from gateway.store.records import Records
 from gateway.store.revisions import Revisions as RevisionStore
 from gateway.store.revocations import Revocations
+from gateway.store.runbooks import Runbooks as RunbookStore
 from gateway.store.silences import Silences as SilenceStore
 from gateway.store.users import Users
 
@@ -132,6 +136,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         await prepare_schema(store, str(document.store.url))
         journal = Journal(folder.journal)
         incidents = JournaledIncidents(Incidents(store), journal)
+        memory = Memory(incidents)
         audit = JournaledAudit(Audit(store), journal)
         outbox_store = OutboxStore(store)
 
@@ -189,6 +194,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
 
         # One incident's way.
         changes = ChangeLog()
+        shelf = Shelf(RunbookStore(store), document.diagnose.runbooks, leading=lambda: board.leading, clock=clock)
         diagnose = compiling.diagnose_settings(document)
         model = language_model(diagnose, settings)
         analyst = Analyst(
@@ -197,6 +203,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             count_tokens=lambda provider, way, tokens: meters.count(
                 "sentinel_model_tokens_total", provider, way, amount=tokens
             ),
+            calibrate=memory.worth,
         )
         stack.push_async_callback(analyst.close)
         detectors = lru_cache(maxsize=1)(in_service)
@@ -207,7 +214,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         def remediate_settings() -> RemediateSettings:
             return compiling.remediate_settings(publisher.configuration.document)
 
-        casebook = Casebook(incidents, on_open=gauges.incidents, on_action=gauges.action)
+        casebook = Casebook(memory, on_open=gauges.incidents, on_action=gauges.action)
         silences = Silences(
             SilenceStore(store),
             lambda: compile_objectives.maintenance(publisher.configuration.document),
@@ -224,7 +231,15 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             grouper=lambda: Grouper(detect_settings().cooldown_s),
             casebook=casebook,
             analysis=Diagnostician(
-                window, snapshot, changes, analyst, has_model=model is not None, clock=clock, samples=records
+                window,
+                snapshot,
+                changes,
+                analyst,
+                has_model=model is not None,
+                clock=clock,
+                samples=records,
+                shelf=shelf,
+                memory=memory,
             ),
             remediation=Remediation(
                 {ActionKind.EJECT_TARGET: EjectTarget(board)}, window, snapshot, remediate_settings
@@ -275,6 +290,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
                 audit=audit,
                 configuration=revisions,
                 silences=silences,
+                runbooks=shelf,
                 objectives=objectives.states,
                 objective_report=lambda: daily_report(objectives.states(), clock()),
                 window=window,
@@ -307,9 +323,13 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             await outbox_store.purge(clock() - retention.requests_s)
             await threads.purge(clock() - retention.requests_s)
 
+        reports = compiling.report_settings(document)
+        daily = DailyReport(reports, channels, outbox, incidents, objectives.states, base_url, clock)
+
         async def tell() -> None:
             going_on, now = casebook.open_ones, clock()
             await herald.remind(one for one in going_on if not (one.untold or silences.why_quiet(one, going_on, now)))
+            await daily.look()
 
         rounds = Rounds(
             leadership=leadership,
@@ -339,6 +359,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             key_sets.run(),
             news.relate(str(document.redis.url)),
             objectives.run(),
+            shelf.run(),
         )
         servers = [serve(server(LocalSocket(admin)), unix_listener(folder.control_socket), stopping)]
         if listener is not None:

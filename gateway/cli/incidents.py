@@ -71,6 +71,10 @@ def _show_report(diagnosis: dict[str, Any] | None) -> None:
         return
     report = diagnosis["report"]
     terminal.out.print(Text(f"\nReport (by {report['source']}, confidence {report['confidence']})", style="bold"))
+    if report["source"] != "rules":
+        cost = f"{report['tokens_in'] + report['tokens_out']} tokens, ${report['cost_usd']}"
+        terminal.out.print(Text(f"  {terminal.printable(report['model'])}: {cost}, {report['duration_s']} s"))
+        terminal.out.print(Text(f"  Second pass: {terminal.printable(report['refutation'])}"))
     if report["fallback_reason"]:
         terminal.out.print(Text(f"  The model's report was not used: {terminal.printable(report['fallback_reason'])}"))
     terminal.out.print(Text(f"  {terminal.printable(report['root_cause'] or 'Inconclusive: ' + report['summary'])}"))

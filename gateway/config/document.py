@@ -184,6 +184,7 @@ class Diagnose(msgspec.Struct, frozen=True):
     base_url: WebUrl = ""
     api_key_env: str = ""
     timeout_s: Duration = key("timeout", 20.0)
+    runbooks: str = "runbooks/"
     budget: Budget = Budget()
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.control.experience import recalled
 from gateway.diagnose import rules
 from gateway.diagnose.evidence import gather
 from gateway.diagnose.prompt import Case
@@ -20,6 +21,7 @@ from gateway.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from gateway.control.experience import Remembered, Shelf
     from gateway.diagnose.analyst import Analyst
     from gateway.diagnose.language_model import LanguageModel
     from gateway.diagnose.questions import Samples
@@ -75,6 +77,8 @@ class Diagnostician:
         has_model: bool,
         clock: Callable[[], float],
         samples: Samples | None = None,
+        shelf: Shelf | None = None,
+        memory: Remembered | None = None,
     ) -> None:
         self._window = window
         self._snapshot = snapshot
@@ -83,12 +87,20 @@ class Diagnostician:
         self._has_model = has_model
         self._clock = clock
         self._samples = samples
+        self._shelf = shelf
+        self._memory = memory
 
-    def by_rules(self, incident: Incident, now: float) -> Diagnosis:
+    async def by_rules(self, incident: Incident, now: float) -> Diagnosis:
         """Evidence, hypotheses and the rule-based report."""
         topology = Topology.of(self._snapshot())
         evidence, hypotheses = gather(incident, self._window, now, topology, self._changes())
-        return Diagnosis(now, evidence, hypotheses, rules.report(incident, evidence, hypotheses))
+        worth = self._memory.worth if self._memory is not None else float
+        plain = rules.report(incident, evidence, hypotheses, calibrate=worth)
+        diagnosis = Diagnosis(now, evidence, hypotheses, plain)
+        seen = msgspec.structs.replace(incident, diagnosis=diagnosis)
+        evidence = await recalled(seen, diagnosis, self._shelf, self._memory)
+        report = rules.report(incident, evidence, hypotheses, calibrate=worth)
+        return msgspec.structs.replace(diagnosis, evidence=evidence, report=report)
 
     async def by_model(self, incident: Incident, diagnosis: Diagnosis) -> Diagnosis | None:
         """The same diagnosis with the model's report, or with the reason why it is still the rules'."""

@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from gateway.domain.incident import Incident
 
 # In the order a person wants to read them.
-_READING_ORDER = ("series", "comparison", "attribution", "sample", "topology", "change", "blast_radius")
+_READING_ORDER = (
+    "series",
+    "comparison",
+    "attribution",
+    "sample",
+    "topology",
+    "change",
+    "blast_radius",
+    "memory",
+    "runbook",
+)
 
 _LOOK_AT = {
     ErrorKind.UPSTREAM_UNAVAILABLE: "check that the process runs and listens: no connection could be made",
@@ -112,7 +122,9 @@ def _affected(incident: Incident, evidence: Sequence[Evidence]) -> tuple[str, ..
 
 def _steps(incident: Incident, leading: Hypothesis | None, evidence: Sequence[Evidence]) -> tuple[str, ...]:
     change = _first(evidence, "change")
-    steps = []
+    steps = [
+        f"Open the runbook that fits: {quoted(str(one.values.get('runbook', '')))}." for one in _runbooks(evidence)
+    ]
     if change is not None:
         steps.append(f"Read what was changed and take it back if it fits: {_lowered(change.statement)}")
     if incident.signal is Signal.TRAFFIC:
@@ -139,6 +151,11 @@ def _steps(incident: Incident, leading: Hypothesis | None, evidence: Sequence[Ev
         steps.append(f"On {where}: {look}. Every target shows it, so look at what they share.")
     steps.append("Watch the share of failures: it must fall within a minute of a step that helps.")
     return tuple(steps)
+
+
+def _runbooks(evidence: Sequence[Evidence]) -> list[Evidence]:
+    """The best one: a list of things to read is no step."""
+    return [one for one in evidence if one.kind == "runbook"][:1]
 
 
 def _look_at(evidence: Sequence[Evidence]) -> str:

@@ -196,7 +196,7 @@ def test_an_incident_survives_the_death_of_control_a_slow_model_and_a_pager_that
     explained_at = next(one["at"] for one in closed["timeline"] if one["kind"] == "incident.explained")
     assert seconds(action["executed_at"], closed["opened_at"]) < 2
     assert seconds(explained_at, action["executed_at"]) > 4
-    assert len(told["questions"]) == 1
+    assert len(told["questions"]) == 2  # the report, and the pass that tries to refute it
     report = closed["diagnosis"]["report"]
     assert (report["source"], report["fallback_reason"]) == ("anthropic", "")
     assert report["summary"] == "One of two payments targets refuses connections."

@@ -51,6 +51,8 @@ EVIDENCE_KINDS = {
     "sample": "sample",
     "topology": "who calls whom",
     "blast_radius": "who is hurt",
+    "runbook": "runbook",
+    "memory": "seen before",
 }
 DETECTORS = {
     "threshold": "above the threshold",
@@ -204,5 +206,7 @@ def cost(diagnosis: Diagnosis) -> str:
     if report.source == "rules":
         reason = f"; {report.fallback_reason}" if report.fallback_reason else ""
         return f"Report written by rules, no model asked{reason}"
+    if report.cached:
+        return f"Report by {report.model or report.source}, kept from when the same evidence was explained: $0"
     tokens = wording.count(report.tokens_in + report.tokens_out)
     return f"Report by {report.model or report.source}: {tokens} tokens, ${report.cost_usd}, {report.duration_s:.1f} s"
