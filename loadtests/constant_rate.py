@@ -113,11 +113,11 @@ class Pace:
         begun = time.perf_counter()
         self._warm_until = begun + WARM_S
         due_count = 0
-        while (now := time.perf_counter()) < begun + WARM_S + self._seconds:
-            while (due := begun + due_count / self._rate) <= now:
-                due_count += 1
-                self._give(due, now)
+        end = begun + WARM_S + self._seconds
+        while (now := time.perf_counter()) < end + TICK_S:
+            due_count = self._give_all(begun, due_count, min(now, end), now)
             await asyncio.sleep(TICK_S)
+        self._give_all(begun, due_count, end, time.perf_counter())  # what the last pause slept through
         deadline = time.perf_counter() + LAST_ANSWERS_S
         while (self._busy or self._waiting) and time.perf_counter() < deadline:  # noqa: ASYNC110 - the end, once
             await asyncio.sleep(0.01)
@@ -153,6 +153,12 @@ class Pace:
             self.bad += 1
         elif connection in self._idle:
             self._idle.remove(connection)
+
+    def _give_all(self, begun: float, due_count: int, until: float, now: float) -> int:
+        while (due := begun + due_count / self._rate) < until:
+            due_count += 1
+            self._give(due, now)
+        return due_count
 
     def _give(self, due: float, now: float) -> None:
         index = bin_of(int((now - due) * 1e6))
