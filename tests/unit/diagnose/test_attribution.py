@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from gateway.diagnose.attribution import Leaf, attribute
+from tests.evals.attribution_speed import ATTRIBUTES as ATTRIBUTES_OF_MANY
+from tests.evals.attribution_speed import SICK
+from tests.evals.attribution_speed import leaves as many_leaves
 
 NAMES = ("route", "target", "tenant")
 
@@ -73,3 +76,12 @@ def test_empty_values_make_no_pattern():
 def test_the_answer_does_not_depend_on_the_order_of_rows():
     rows = leaves(lambda route, target, _t: 0.8 if (route, target) == ("r1", "t2") else 0.01)
     assert attribute(NAMES, rows)[0].values == attribute(NAMES, rows[::-1])[0].values
+
+
+def test_many_leaves_are_folded_without_losing_a_request_or_the_cause():
+    rows = many_leaves(20_000)
+    found = attribute(ATTRIBUTES_OF_MANY, rows)
+    assert any(set(values) == SICK for values in (found[0].values, *found[0].aliases))
+    inside = [leaf for leaf in rows if (leaf.values[2], leaf.values[4]) == ("t3-4", "GET")]
+    assert found[0].bad == sum(leaf.bad for leaf in inside)
+    assert found[0].total == sum(leaf.total for leaf in inside)
