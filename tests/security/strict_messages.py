@@ -207,6 +207,6 @@ def is_forwarded(message: Message, sent: Message) -> bool:
     return (
         (message.method, message.body) == (sent.method, sent.body)
         and message.target == sent.target.removesuffix(b"?" if sent.target.count(b"?") == 1 else b"")
-        and message.value(b"host") == sent.value(b"host")
+        and [message.value(b"host")] == sent.values(b"host")
         and end_to_end(message.fields) == end_to_end(sent.fields)
     )
