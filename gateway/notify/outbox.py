@@ -181,8 +181,11 @@ class Outbox:
         tried = 0
         while entries := await self._store.due(now, self._concurrency, LEASE_S):
             async with asyncio.TaskGroup() as group:
-                for entry in entries:
+                alone, many = self._paced(entries)
+                for entry in alone:
                     group.create_task(self._deliver_stored(entry))
+                for name, crowd in many.items():
+                    group.create_task(self._draw_together(crowd, self._channels[name], self._paces[name]))
             tried += len(entries)
             if self._stopping or self._unmarked:
                 break
@@ -256,33 +259,38 @@ class Outbox:
     async def _deliver_stored(self, entry: OutboxEntry) -> None:
         if entry.id in self._unmarked:
             return  # it arrived; the store learns of it with the next pass
-        channel, message = self._channels.get(entry.channel), _message_of(entry)
-        pace = self._paces.get(entry.channel)
-        if channel is not None and message is not None and pace is not None and not pace.take(message, self._clock()):
-            await self._draw_together(entry, channel, pace)
-            return
         await self._mark((entry,), await self._deliver(entry))
 
-    async def _draw_together(self, entry: OutboxEntry, channel: Channel, pace: Pace) -> None:
-        """More than the channel is to be told in an hour: hold it back, and everything like it, for one digest."""
+    def _paced(self, entries: Sequence[OutboxEntry]) -> tuple[list[OutboxEntry], dict[str, list[OutboxEntry]]]:
+        """What goes out by itself, and by channel what is more than the channel is to be told in an hour."""
+        alone: list[OutboxEntry] = []
+        many: dict[str, list[OutboxEntry]] = {}
         now = self._clock()
-        if (at := pace.next_digest(now)) > now:
-            try:
-                await self._store.failed(entry.id, "held back, because there are many; it comes in a digest", at)
-            except StoreUnavailableError as away:
-                _log.warning("outbox.store_unavailable", why=str(away))
-            self._count(channel.kind, "held_back")
-            return
-        pace.digested(now)
+        for entry in entries:
+            pace, message = self._paces.get(entry.channel), _message_of(entry)
+            if pace is None or message is None or entry.id in self._unmarked or pace.take(message, now):
+                alone.append(entry)
+            else:
+                many.setdefault(entry.channel, []).append(entry)
+        return alone, many
+
+    async def _draw_together(self, entries: Sequence[OutboxEntry], channel: Channel, pace: Pace) -> None:
+        """Hold messages back until a digest is due, then tell all that waits for the channel in one."""
+        now = self._clock()
         try:
-            more = await self._store.due(now, MOST_IN_ONE, LEASE_S, drawn_from=entry.channel)
-        except StoreUnavailableError as away:
+            if (at := pace.next_digest(now)) > now:
+                for entry in entries:
+                    await self._store.failed(entry.id, "held back, because there are many; it comes in a digest", at)
+                    self._count(channel.kind, "held_back")
+                return
+            pace.digested(now)
+            entries = (*entries, *await self._store.due(now, MOST_IN_ONE, LEASE_S, drawn_from=channel.name))
+        except StoreUnavailableError as away:  # what is claimed comes back after its lease
             _log.warning("outbox.store_unavailable", why=str(away))
-            more = ()
-        entries = (entry, *more)
-        messages = [found for one in entries if (found := _message_of(one)) is not None]
+            return
+        messages = [found for entry in entries if (found := _message_of(entry)) is not None]
         one = messages[0] if len(messages) == 1 else digest(messages, now)
-        await self._mark(entries, await self._send(channel, one, f"{one.key}@{channel.name}", entry.attempts))
+        await self._mark(entries, await self._send(channel, one, f"{one.key}@{channel.name}", entries[0].attempts))
 
     async def _mark(self, entries: Sequence[OutboxEntry], error: DeliveryError | None) -> None:
         """Tell the store what became of entries that shared one delivery."""
