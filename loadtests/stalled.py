@@ -80,10 +80,14 @@ class Origin(asyncio.Protocol):
 
     def pump(self) -> None:
         """Write as long as somebody takes it."""
-        while self.left and self.writable:
+        while self.left and self.writable and not self.transport.is_closing():
             part = PIECE[: self.left]
             self.left -= len(part)
             self.transport.write(part)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """Nobody takes the rest."""
+        self.left = 0
 
     def pause_writing(self) -> None:
         """Hold back."""
