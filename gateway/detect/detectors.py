@@ -11,6 +11,7 @@ from gateway.detect.baseline import Baseline
 from gateway.detect.closed_minute import ErrorThreshold, LatencyThreshold, RobustZ
 from gateway.detect.held import Held
 from gateway.detect.open_minute import HardFailure, WorseThanBefore, WorseThanSiblings
+from gateway.detect.signatures import NewError, Saturation
 from gateway.detect.unlike_itself import UnlikeItself
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def in_service(settings: DetectSettings, held: Callable[[], Held] = Held) -> tup
         LatencyThreshold(baseline, settings),
         RobustZ(baseline, settings),
         UnlikeItself(baseline, settings),
+        Saturation(),
+        NewError(),
     )
 
 

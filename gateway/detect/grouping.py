@@ -30,7 +30,7 @@ FLAPS = 3
 _MOST_RELATED = 10
 
 # Failing says more about a cause than slowness, and both more than a change of traffic.
-_SIGNALS = (Signal.ERROR_RATE, Signal.LATENCY, Signal.BUDGET, Signal.TRAFFIC)
+_SIGNALS = (Signal.ERROR_RATE, Signal.SATURATION, Signal.LATENCY, Signal.BUDGET, Signal.TRAFFIC)
 
 
 class Open(msgspec.Struct, frozen=True):
@@ -284,6 +284,8 @@ def _title(cause: str, own: list[Anomaly], signal: Signal) -> str:
         return f"{worst.observed * 100:.0f} % of requests fail at {where}"
     if signal is Signal.LATENCY:
         return f"{where[0].upper()}{where[1:]} is slow: p95 {worst.observed / 1000:.0f} ms"
+    if signal is Signal.SATURATION:
+        return f"{worst.observed * 100:.0f} % of requests to {where} are turned away for want of room"
     if signal is Signal.BUDGET:
         return f"The error budget of {where} burns {worst.observed:.1f} times too fast"
     direction = "fell" if worst.observed < worst.expected else "rose"

@@ -160,8 +160,7 @@ class HardFailure:
     def examine(self, window: Window, now: float) -> list[Anomaly]:
         """Places that mostly fail in the last seconds."""
         self._baseline.advance(window, now)
-        sums = self._baseline.last(_SPANS[-1])
-        return [found for place in sums if (found := self._look(place, now)) is not None]
+        return [found for place in self._baseline.recent_places() if (found := self._look(place, now)) is not None]
 
     def _look(self, place: Place, now: float) -> Anomaly | None:
         usual = self._baseline.usual(place)
@@ -236,7 +235,7 @@ class WorseThanBefore(_Compared):
         """Places that broke with their own past."""
         self._baseline.advance(window, now)
         found: list[Anomaly | None] = []
-        for place in self._baseline.last(_SPANS[-1]):
+        for place in self._baseline.recent_places():
             usual = self._baseline.usual(place)
             if usual.requests >= self._fewest_before:
                 found += [

@@ -93,7 +93,7 @@ def _still(anomaly: Anomaly, incident: Incident, window: Window, now: float) -> 
 
 
 def _clear(tally: Tally, anomaly: Anomaly, before: Tally) -> bool:
-    if anomaly.signal is Signal.ERROR_RATE:
+    if anomaly.signal in {Signal.ERROR_RATE, Signal.SATURATION}:
         allowed = max(before.error_share * 2, before.error_share + _SPARE_SHARE)
         # One error in a thin bin is no sign; the share over the minute is watched by the other bins.
         return tally.errors <= max(1.0, allowed * tally.requests)

@@ -26,6 +26,7 @@ class Signal(StrEnum):
     ERROR_RATE = "error_rate"  # errors per request
     LATENCY = "latency"  # p95, microseconds
     TRAFFIC = "traffic"  # requests per second
+    SATURATION = "saturation"  # share of requests turned away here for want of room
     BUDGET = "budget"  # an error budget's burn rate
 
 

@@ -62,6 +62,8 @@ DETECTORS = {
     "worse_than_siblings": "worse than its siblings",
     "worse_than_before": "worse than before",
     "burn_rate": "burns its error budget",
+    "saturation": "turned away for want of room",
+    "new_error": "never seen there before",
 }
 
 
@@ -190,6 +192,7 @@ def measured(anomaly: Anomaly) -> tuple[str, str]:
         Signal.LATENCY: wording.latency,
         Signal.TRAFFIC: wording.rate,
         Signal.BUDGET: wording.times,
+        Signal.SATURATION: wording.share,
     }
     return write[anomaly.signal](anomaly.observed), write[anomaly.signal](anomaly.expected)
 
