@@ -13,6 +13,13 @@ from tests.unit.docs.pages import blocks, name_of, pages
 
 SECRETS = {
     "SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/T0/B0/x",
+    "SLACK_BOT_TOKEN": "xoxb-x",
+    "SLACK_CHANNEL_ID": "C024BE91L",
+    "SLACK_SIGNING_SECRET": "x" * 32,
+    "PAGERDUTY_ROUTING_KEY": "x" * 32,
+    "TEAMS_WEBHOOK_URL": "https://example.com/workflows/x",
+    "SMTP_USER": "sentinel",
+    "SMTP_PASSWORD": "x" * 16,
     "TICKETS_WEBHOOK_SECRET": "0123456789abcdef0123456789abcdef",
     "ANTHROPIC_API_KEY": "key",
     "OPENAI_API_KEY": "key",
