@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from gateway.edge import server_protocol
 from tests.integration.edge.edge_world import Wire
-from tests.security.wire_world import HOST
+from tests.security.wire_world import HOST, OK
 
 POST = b"POST /first HTTP/1.1\r\n" + HOST
 HIDDEN = b"GET /hidden HTTP/1.1\r\n" + HOST + b"x-hidden: 1\r\n\r\n"
@@ -364,3 +367,30 @@ def test_an_upgrade_with_a_body_is_refused_because_parsers_disagree_about_it(fro
     assert said.startswith((b"HTTP/1.1 501 ", b"HTTP/1.1 400 "))
     assert said.count(b"HTTP/1.1 ") == 1
     assert front.messages == []
+
+
+@pytest.mark.parametrize("garbage", [b"\x00no\r\n\r\n", b"GET /x HTTP/1.1\r\n\r\n", POST + CHUNKED + b"\r\nzz\r\n"])
+    "garbage", [b"\x00garbage\r\n\r\n", b"GET /x HTTP/1.1\r\n\r\n", POST + CHUNKED + b"\r\nzz\r\n"]
+)
+def test_a_good_request_is_answered_before_what_stands_behind_it_is_refused(front, garbage):
+    wire = Wire(front.port)
+    wire.send(POST + CHUNKED + b"\r\n" + chunk(b"hello") + b"0\r\n\r\n" + garbage)
+    assert wire.answer()[0] == 200
+    assert wire.answer()[0] == 400
+    assert wire.until_closed() == b""
+    front.ask(b"GET /settled HTTP/1.1\r\n" + HOST)
+    assert [message.body for message in front.messages] == [b"hello", b""]
+
+
+def test_a_head_that_stops_coming_ends_no_answer_that_was_under_way(front, monkeypatch):
+    def slow(_message):
+        time.sleep(0.5)
+        return OK
+
+    monkeypatch.setattr(server_protocol, "HEAD_TIMEOUT_S", 0.1)
+    front.origin.answer = slow
+    wire = Wire(front.port)
+    wire.send(b"GET /first HTTP/1.1\r\n" + HOST + b"\r\nGET /second HTTP/1.1\r\nhos")
+    assert wire.answer()[0] == 200
+    assert wire.answer()[0] == 408
+    assert wire.until_closed() == b""
