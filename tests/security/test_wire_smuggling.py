@@ -370,8 +370,6 @@ def test_an_upgrade_with_a_body_is_refused_because_parsers_disagree_about_it(fro
 
 
 @pytest.mark.parametrize("garbage", [b"\x00no\r\n\r\n", b"GET /x HTTP/1.1\r\n\r\n", POST + CHUNKED + b"\r\nzz\r\n"])
-    "garbage", [b"\x00garbage\r\n\r\n", b"GET /x HTTP/1.1\r\n\r\n", POST + CHUNKED + b"\r\nzz\r\n"]
-)
 def test_a_good_request_is_answered_before_what_stands_behind_it_is_refused(front, garbage):
     wire = Wire(front.port)
     wire.send(POST + CHUNKED + b"\r\n" + chunk(b"hello") + b"0\r\n\r\n" + garbage)
