@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import re
 import secrets
 import socket
@@ -33,6 +34,7 @@ class NodeState(msgspec.Struct, frozen=True):
     restarts: int = 0
     restarting: bool = False
     problem: str = ""  # why the last restart ended early
+    stopping: bool = False
 
 
 class RunFolder:
@@ -69,6 +71,13 @@ class RunFolder:
         fresh = path.with_name(f"{path.name}.new")
         fresh.write_bytes(content)
         fresh.replace(path)
+
+    def stopping(self) -> bool:
+        """Whether the supervisor that is this process's parent has been told to stop."""
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            state = msgspec.json.decode(self.state.read_bytes(), type=NodeState)
+            return state.stopping and state.pid == os.getppid()
+        return False
 
     def node(self) -> str:
         """This node's name, made once: the host's, and chance, because hosts are cloned and containers renamed."""

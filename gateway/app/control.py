@@ -296,7 +296,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
                 window=window,
                 snapshot=snapshot,
                 target_states=board.states,
-                not_ready=lambda: reasons_not_ready(traffic, leadership, journal),
+                not_ready=lambda: reasons_not_ready(traffic, leadership, journal, stopping=folder.stopping()),
                 metrics=meters.render,
                 clock=clock,
                 slack=SlackDesk(channels, deliverers, settings.secret, incidents, users, clock),

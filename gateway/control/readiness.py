@@ -10,9 +10,13 @@ if TYPE_CHECKING:
     from gateway.store.journal import Journal
 
 
-def reasons_not_ready(traffic: Traffic, leadership: Leadership, journal: Journal) -> tuple[str, ...]:
-    """What is amiss. Workers go on proxying in every case."""
+def reasons_not_ready(
+    traffic: Traffic, leadership: Leadership, journal: Journal, *, stopping: bool = False
+) -> tuple[str, ...]:
+    """What is amiss. Workers go on proxying in every case but the first: a node that stops takes nothing new."""
     reasons = []
+    if stopping:
+        reasons.append("this node is stopping: what is under way is finished, nothing new is taken")
     if not (traffic.store_up and leadership.store_up):
         reasons.append("the store is away: records wait in the spool, incidents in the journal")
     elif journal.waiting:

@@ -31,6 +31,8 @@ HIGH_WATER = 128 * 1024
 
 BODY_IDLE_S = 30.0  # how long a client may leave its body unfinished without sending any of it
 
+STOPPING = Refusal(503, ErrorKind.INTERNAL, "The gateway is stopping.", close=True)
+
 CLIENT_GONE_STATUS = 499  # nginx's number for it; never sent, only recorded
 
 

@@ -13,7 +13,7 @@ from gateway import logs
 from gateway.domain.forwarding import RepeatedHeaders
 from gateway.domain.traffic import ErrorKind
 from gateway.edge import answer, asgi_forward, request_rules
-from gateway.edge.asgi_forward import CLIENT_GONE_STATUS
+from gateway.edge.asgi_forward import CLIENT_GONE_STATUS, STOPPING
 from gateway.edge.clock import NEVER
 from gateway.edge.exchange import Refusal, now_us
 from gateway.edge.lane_answer import LaneAnswer
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 STOPPED = Refusal(408, ErrorKind.BAD_REQUEST, "The request body stopped coming.", close=True)
 _CRASHED = Refusal(500, ErrorKind.INTERNAL, "The gateway failed.", close=True)
-_STOPPING = Refusal(503, ErrorKind.INTERNAL, "The gateway is stopping.", close=True)
 _NOTHING_THERE = Refusal(503, ErrorKind.UPSTREAM_UNAVAILABLE, "Nothing is set up to answer this route.")
 
 log = logs.get("edge")
@@ -79,7 +78,7 @@ class LaneRequest(LaneAnswer):
         self._early = b""  # of the body, before the request could be sent on
         self._waits_since = 0
         # Nothing of the request changes how its answer is written.
-        self._usual = keep_alive and not more_body and exchange.method != b"HEAD"
+        self._usual = not more_body and exchange.method != b"HEAD"
         self._expects_100 = expects_100
         self._forwarded = self._uploaded = self._ending = False
 
@@ -141,8 +140,8 @@ class LaneRequest(LaneAnswer):
     def stop(self) -> None:
         """The server has waited for it as long as it was told to."""
         if not self.response_complete:
-            self.exchange.status = self.exchange.status or _STOPPING.status
-            self.refuse(_STOPPING)
+            self.exchange.status = self.exchange.status or STOPPING.status
+            self.refuse(STOPPING)
 
     def client_gone(self) -> None:
         """The client left: nobody wants the answer any more."""
@@ -194,6 +193,7 @@ class LaneRequest(LaneAnswer):
         try:
             if (
                 self._usual
+                and self.keep_alive  # as of now: the server may have begun to stop
                 and not self.response_complete
                 and type(headers) is RepeatedHeaders
                 and self.exchange.runtime.answers_plainly

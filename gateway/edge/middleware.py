@@ -14,7 +14,7 @@ from urllib.parse import quote
 from gateway import logs
 from gateway.domain.traffic import ErrorKind
 from gateway.edge import answer
-from gateway.edge.asgi_forward import AsgiForward, send_own
+from gateway.edge.asgi_forward import STOPPING, AsgiForward, send_own
 from gateway.edge.exchange import Exchange, Refusal, WebSocketExchange
 from gateway.edge.guard import GuardedApp, for_app
 from gateway.edge.steps import Waiting
@@ -110,8 +110,11 @@ class _Driver:
             else:
                 await self._carry(exchange, scope, receive, send, app)
         except asyncio.CancelledError:  # the server is stopping and has waited as long as it was told to
-            exchange.status = exchange.status or 503
             exchange.error = exchange.error or ErrorKind.INTERNAL
+            if exchange.status:
+                raise
+            exchange.status = STOPPING.status
+            await send_own(exchange, STOPPING, send)
             raise
         except Exception as error:
             log.exception("exchange.crashed", request_id=exchange.request_id, reason=type(error).__name__)

@@ -119,7 +119,10 @@ class Cycle:
         """Call the application, and see to it that whatever it does, the client is not left waiting."""
         try:
             await app(self._scope, self.receive, self.send)
-        except BaseException:  # a task border; cancellation ends the connection like a crash
+        except asyncio.CancelledError:  # the server stops and has waited as long as it was told to
+            if not self.response_complete:
+                await self._give_up()
+        except BaseException:  # a task border
             log.exception("Exception in ASGI application")
             await self._give_up()
         else:

@@ -125,6 +125,7 @@ class Supervisor:
             restarts=self._restarts,
             restarting=self._restart is not None and not self._restart.done(),
             problem=self._restart_problem,
+            stopping=self._stopping.is_set(),
         )
         folder.write(folder.state, msgspec.json.encode(state))
 
@@ -157,6 +158,7 @@ class Supervisor:
     async def _stop(self, control: Child) -> None:
         """Workers first, so that control can still ship what they flush last."""
         self._log.info("supervisor.stopping")
+        self._note()
         if self._restart is not None:
             self._restart.cancel()
             await asyncio.gather(self._restart, return_exceptions=True)
