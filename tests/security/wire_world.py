@@ -47,16 +47,14 @@ class StrictOrigin:
 
     Attributes:
         answer: the bytes for a request, sent before the connection is read again; None closes it.
-        slice_bytes: how much is read at a time.
-        pause_s: how long it waits between two reads.
+        closes: whether the connection ends behind each answer.
     """
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
         self.wrong: list[str] = []
         self.answer: Callable[[Message], bytes | None] = lambda _message: OK
-        self.closes = False  # after each answer
-        self.received = 0  # bytes, whole or not
+        self.closes = False
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self._listener.getsockname()[1]
         self._accepted: list[socket.socket] = []
@@ -76,7 +74,6 @@ class StrictOrigin:
         data = b""
         with accepted, contextlib.suppress(OSError):
             while read := accepted.recv(65536):
-                self.received += len(read)
                 data += read
                 while data:
                     try:
