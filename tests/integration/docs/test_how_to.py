@@ -17,7 +17,7 @@ def test_every_page_with_console_blocks_has_its_test() -> None:
 
 def test_the_middleware_guards_an_application_as_the_page_says(tmp_path: Path) -> None:
     page = (HOW_TO / "embed-the-middleware.md").read_text()
-    seen = run(with_free_ports(page, (8000,)), tmp_path)
+    seen = run(with_free_ports(page, (8000, 8001)), tmp_path)
     wrong = [trouble for one in seen if (trouble := differs(one))]
     logs = [log.read_text()[-2000:] for log in tmp_path.glob("*.log")]
     assert not wrong, "\n".join([*wrong, *logs])
