@@ -36,7 +36,13 @@ GOOD_CALLS = {
     "apply_configuration": {"text": "[server]", "note": "why"},
     "rollback_configuration": {"revision": 6, "note": "why"},
 }
-IDS = {"requests": "01JD0000000000000000000003", "incidents": "inc-1", "actions": "a-2", "users": "u-3", "runbooks": "pool"}
+IDS = {
+    "requests": "01JD0000000000000000000003",
+    "incidents": "inc-1",
+    "actions": "a-2",
+    "users": "u-3",
+    "runbooks": "pool",
+}
 
 
 def refs(value):

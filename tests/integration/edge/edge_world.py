@@ -93,6 +93,7 @@ def serving(app: Any, wrap: Any = None, linger_s: float = 0.0, **changes: Any) -
         "access_log": False,
         "log_level": "critical",
         "server_header": False,
+        "proxy_headers": False,
         "date_header": False,
     }
     options |= changes
