@@ -14,7 +14,7 @@ from gateway.config.document import Document
 from gateway.config.findings import Report
 from gateway.config.positions import Positions
 from gateway.config.rules.operations import KEY_VARIABLES
-from gateway.config.rules.telling import SLACK_VARIABLE, USUAL_VARIABLES
+from gateway.config.rules.telling import SLACK_VARIABLE
 from gateway.config.schema import leaves, table
 from gateway.config.starter import init_text
 from gateway.settings import Settings
