@@ -273,6 +273,13 @@ def pinned(cpu: str) -> list[str]:
     return []
 
 
+def metric(admin_port: int, name: str) -> float:
+    """A number without labels of a running control's /metrics; 0 when it is not there."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin_port}/metrics", timeout=30) as answer:
+        found = re.search(rf"^{name} ([\d.e+]+)$", answer.read().decode(), re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
 def wait_until_serving(process: Process, port: int, path: str, *, within_s: float = 30.0) -> None:
     """Wait for a 200 to a good token and a 401 without one: a contender that checks nothing is none."""
     give_up_at = time.monotonic() + within_s

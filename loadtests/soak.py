@@ -17,7 +17,6 @@ import itertools
 import json
 import os
 import random
-import re
 import signal
 import statistics
 import sys
@@ -203,12 +202,6 @@ class Soak:
         )
         self.config.write_text(text)
 
-    def metric(self, name: str) -> float:
-        """One number of /metrics."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/metrics", timeout=30) as answer:
-            found = re.search(rf"^{name} ([\d.e+]+)$", answer.read().decode(), re.MULTILINE)
-        return float(found[1]) if found else 0.0
-
     async def ready(self) -> None:
         """Wait until it serves."""
         deadline = time.monotonic() + START_S
@@ -281,14 +274,14 @@ class Soak:
     async def _reload_now_and_then(self) -> None:
         while True:
             await asyncio.sleep(RELOAD_S)
-            before = await asyncio.to_thread(self.metric, "sentinel_snapshot_revision")
+            before = await asyncio.to_thread(lab.metric, self.admin_port, "sentinel_snapshot_revision")
             self.reloads += 1
             self.write()
             os.kill(self.gateway.pid, signal.SIGHUP)
             deadline = time.monotonic() + 10
             while time.monotonic() < deadline:
                 await asyncio.sleep(0.5)
-                if await asyncio.to_thread(self.metric, "sentinel_snapshot_revision") != before:
+                if await asyncio.to_thread(lab.metric, self.admin_port, "sentinel_snapshot_revision") != before:
                     self.in_force += 1
                     break
 

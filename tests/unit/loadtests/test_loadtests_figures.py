@@ -161,6 +161,13 @@ def test_memory_is_flat_within_its_bound_and_a_tenth(figures, said):
     assert all(problem.startswith(start) for problem, start in zip(problems, said, strict=True))
 
 
+def test_a_table_that_grew_because_redis_was_late_is_told_from_a_leak():
+    grown = memory_flat.Flatness(start=50, warm=60, peak=80, end=80)
+    assert "without Redis" not in " ".join(grown.problems())
+    assert "70000 limits were decided without Redis" in grown.problems(70_000)[-1]
+    assert memory_flat.Flatness(start=50, warm=60, peak=61, end=61).problems(70_000) == []
+
+
 def test_a_late_or_lost_record_is_a_problem_of_the_drain():
     good = drain.Drained(requests=100, stored=101, lost=0, requests_per_s=1.0, drain_s=0.3, control_us=12.0)
     assert good.problems(10) == []
