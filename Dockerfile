@@ -12,6 +12,7 @@ COPY gateway gateway
 COPY lua lua
 COPY migrations migrations
 COPY dashboards dashboards
+COPY loadtests/scenarios loadtests/scenarios
 RUN /opt/sentinel/bin/pip install --no-deps .
 
 FROM python:3.13-slim-bookworm

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from gateway.loadtest.figures import Second, Seen
     from gateway.loadtest.stage import Stage
 
-OVER_S = 1  # locust runs so much longer, so that users see the end of the scenario themselves
-PATIENCE_S = 45.0  # beyond its time, for the start, the last answers and the judgement
+START_S = 40  # what locust may take until the first answer, or the first failure: then the scenario's time begins
+PATIENCE_S = 60.0  # beyond its time, for that, the last answers and the judgement
 STOP_S = 5  # how long locust lets users finish what they began
 LOOK_S = 0.25
 BODIES_MIB = 48.0  # what the workers may hold more under large bodies: a window each way for each connection, and slack
@@ -107,7 +107,7 @@ def _command(scenario: Scenario, settings: ScenarioSettings, url: str) -> list[s
     path = resource("loadtests") / "scenarios" / scenario.file
     words = [sys.executable, "-m", "locust", "-f", str(path), "--headless", "--host", url, "--only-summary"]
     words += ["--loglevel", "WARNING", "--stop-timeout", str(STOP_S)]
-    words += ["--run-time", f"{settings.seconds + OVER_S:.0f}s"]
+    words += ["--run-time", f"{settings.seconds + START_S:.0f}s"]
     if scenario.name != "burst":  # its shape says how many there are
         words += ["--users", str(settings.users), "--spawn-rate", str(settings.users)]
     return words

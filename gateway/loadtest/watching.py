@@ -25,10 +25,18 @@ _ERROR_CHARS = 200
 _events: Any = events  # locust types them as functions without types
 
 
+OVER_S = 1.0  # the load goes on so much longer, so that users see the end of the scenario themselves
+
+
 class Watch:
-    """One scenario's counts. ``judge`` is called once, when the load has ended."""
+    """One scenario's counts. ``judge`` is called once, when the load has ended.
+
+    The clock starts with the first answer: on a busy machine locust takes seconds until its users do anything.
+    """
 
     def __init__(self, judge: Callable[[Watch], list[Check]]) -> None:
+        self._environment: Any = None
+        self._ending: gevent.Greenlet | None = None
         self.settings: ScenarioSettings = from_environment()
         self.seen = Recorder(time.time())
         self.counts: dict[str, int] = {}
@@ -38,13 +46,11 @@ class Watch:
         _events.user_error.add_listener(self._user_error)
         _events.quitting.add_listener(self._quitting)
 
-    def elapsed_s(self) -> float:
-        """Seconds since the load began."""
-        return time.time() - self.seen.begun_s
-
     def share(self) -> float:
         """How much of the scenario is over, 0 to 1."""
-        return min(self.elapsed_s() / self.settings.seconds, 1.0)
+        if self._ending is None:
+            return 0.0
+        return min((time.time() - self.seen.begun_s) / self.settings.seconds, 1.0)
 
     def count(self, what: str, how_many: int = 1) -> None:
         """Count something that is no request."""
@@ -62,16 +68,27 @@ class Watch:
         )
 
     def _started(self, environment: Any, **_: object) -> None:
-        self.seen = Recorder(time.time())
+        self._environment = environment
         gevent.spawn(self._every_second, environment)
 
     def _request(self, name: str, response_time: float, response_length: int, exception: object, **_: object) -> None:
+        self._start_clock(response_time or 0.0)
         error = str(exception)[:_ERROR_CHARS] or type(exception).__name__ if exception is not None else ""
         self.seen.add(name, time.time(), response_time or 0.0, response_length or 0, error)
 
     def _user_error(self, exception: BaseException, **_: object) -> None:
         """A user that broke is no answer that is as it should be."""
+        self._start_clock(0.0)
         self.seen.add("broken user", time.time(), 0.0, 0, f"{type(exception).__name__}: {exception}"[:_ERROR_CHARS])
+
+    def _start_clock(self, duration_ms: float) -> None:
+        if self._ending is None:
+            self.seen.begun_s = time.time() - duration_ms / 1000
+            self._ending = gevent.spawn_later(self.settings.seconds + OVER_S, self._end)
+
+    def _end(self) -> None:
+        if self.settings.tell_fd >= 0:  # by hand, --run-time decides
+            self._environment.runner.quit()
 
     def _every_second(self, environment: Any) -> None:
         while True:

@@ -44,7 +44,7 @@ class Burst(LoadTestShape):
 
     def tick(self) -> tuple[int, float] | None:
         """How many users there should be now, and how many may begin or leave per second."""
-        if self.get_run_time() >= watch.settings.seconds:
+        if watch.share() >= 1:
             return None
         most = watch.settings.users
         return (most if phase() == BURST else max(most // 10, 1)), float(most)

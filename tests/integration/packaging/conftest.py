@@ -14,7 +14,16 @@ from tests.integration.packaging.running import clean_environ
 
 ROOT = Path(__file__).resolve().parents[3]
 # What the Dockerfile copies before it builds, no more: a file that is missing here is missing in the image.
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "gateway", "lua", "migrations", "dashboards")
+SOURCES = (
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "gateway",
+    "lua",
+    "migrations",
+    "dashboards",
+    "loadtests/scenarios",
+)
 
 
 @pytest.fixture(scope="session")
