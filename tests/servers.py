@@ -5,9 +5,11 @@ A started server listens on loopback or a Unix socket in a scratch folder and is
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -25,11 +27,18 @@ START_S = 60.0
 
 
 def free_port() -> int:
-    """A TCP port nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port nobody listens on right now.
+
+    Not one of those the system hands out itself (on Linux from 32768): until it is bound, any connection made
+    meanwhile could be given it.
+    """
+    for _ in range(100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            port = random.randrange(15_000, 32_000)
+            probe.bind(("127.0.0.1", port))
+            return port
+    message = "no free port between 15000 and 32000"
+    raise RuntimeError(message)
 
 
 def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, what: str) -> None:
