@@ -101,6 +101,8 @@ class Child:
         """Start it, and again whenever it dies, until ``stopping`` is set or it is hopeless (:attr:`failure`)."""
         while not stopping.is_set():
             process = self.process = await self._start()
+            if stopping.is_set():  # while it was being started: whoever ends the others has not seen it
+                process.send(signal.SIGTERM)
             proof = asyncio.get_running_loop().call_later(HEALTHY_AFTER_S, self._prove)
             code = await process.wait()
             while self.process is not process:  # replaced meanwhile: the new one is watched now

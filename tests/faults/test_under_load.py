@@ -80,16 +80,19 @@ def test_a_rolling_restart_under_load_cuts_nobody_off_and_loses_no_record(tmp_pa
         assert done.returncode == 0, done.stdout + done.stderr
         assert "3 processes were replaced" in done.stdout
         assert set(callers.answers) == {200}, "no connection was refused, reset or cut short"
-        after = {gateway.child(name).pid for name in ("worker 1", "worker 2", "control")}
-        assert not before & after
+        names = ("worker 1", "worker 2", "control")
+        gateway.wait(lambda: all(gateway.has_child(name) for name in names), 10, "they have their names")
+        assert not before & {gateway.child(name).pid for name in names}
         gateway.wait(lambda: stored(gateway) == callers.total, 20, "every request is stored")
 
 
 def test_a_restart_that_cannot_work_keeps_the_old_processes_and_says_why(tmp_path: Path) -> None:
     with running.origin() as origin, running.gateway(tmp_path, running.config(origin.port)) as gateway:
         before = {gateway.child(name).pid for name in ("worker 1", "control")}
+        gateway.child("control").suspend()  # it would write a good one over it
         (gateway.run_dir / "snapshot").write_bytes(b"not a snapshot")
         done = gateway.sentinel("restart", "--config", str(gateway.config))
+        gateway.child("control").resume()
         assert done.returncode == 1
         assert "the new worker 1 did not begin to serve" in done.stderr
         assert {gateway.child(name).pid for name in ("worker 1", "control")} == before

@@ -105,7 +105,7 @@ def test_every_source_that_the_dockerfile_copies_exists_and_reaches_the_build() 
     assert {"gateway", "lua", "migrations", "dashboards", "pyproject.toml"} <= sources
     for source in sources:
         assert (ROOT / source).exists(), source
-        assert f"!{source.split('/')[0]}" in ignored, f".dockerignore keeps {source} out"
+        assert {f"!{source}", f"!{source.split('/')[0]}"} & set(ignored), f".dockerignore keeps {source} out"
 
 
 def test_the_image_runs_as_nobody_in_particular() -> None:
