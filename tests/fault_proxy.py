@@ -115,7 +115,8 @@ class FaultProxy:
             tasks = asyncio.all_tasks(loop)
             for task in tasks:
                 task.cancel()
-            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            if tasks:  # of none, gather would look for a loop this thread does not have
+                loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
             loop.close()
 
     def _call(self, function: object, *arguments: object) -> None:
