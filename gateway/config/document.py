@@ -13,6 +13,7 @@ import msgspec
 from gateway.config.document_notify import NotifyEntry, Reports
 from gateway.config.document_objectives import MaintenanceEntry, SloEntry
 from gateway.config.document_routes import Limits, RouteEntry
+from gateway.config.document_sources import Sources
 from gateway.config.document_upstreams import UpstreamEntry
 from gateway.config.schema import Shorthand, Switch
 from gateway.config.values import Duration, Network, Pause, Secretive, Share, Size, Texts, Url, WebUrl, key
@@ -216,5 +217,6 @@ class Document(msgspec.Struct, frozen=True):
     detect: Detect = Detect()
     diagnose: Diagnose = Diagnose()
     remediate: Remediate = Remediate()
+    sources: Sources = Sources()
     notify: tuple[NotifyEntry, ...] = ()
     reports: Reports = Reports()

@@ -28,6 +28,7 @@ class Signal(StrEnum):
     TRAFFIC = "traffic"  # requests per second
     SATURATION = "saturation"  # share of requests turned away here for want of room
     BUDGET = "budget"  # an error budget's burn rate
+    ALERT = "alert"  # somebody else's monitoring says so: how many of its alerts fire
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -58,7 +59,7 @@ class Place(msgspec.Struct, frozen=True):
 class Anomaly(msgspec.Struct, frozen=True):
     """One detector's finding at one place."""
 
-    detector: str  # "threshold", "robust_z", "streaming", "hard_failure", "worse_than_siblings", "worse_than_before"
+    detector: str  # its name, such as "threshold" or "hard_failure"
     signal: Signal
     place: Place
     severity: Severity
@@ -69,6 +70,45 @@ class Anomaly(msgspec.Struct, frozen=True):
     onset: float  # seconds since the epoch: when it seems to have begun
     seen_at: float
     reason: str  # one sentence, built from numbers and configured names only
+
+
+class AlertSource(StrEnum):
+    """Whose alert it is, by the endpoint it came to."""
+
+    ALERTMANAGER = "alertmanager"
+    GRAFANA = "grafana"
+    DATADOG = "datadog"
+    GENERIC = "generic"
+
+    @property
+    def title(self) -> str:
+        """The name people know."""
+        return "Another monitor" if self is AlertSource.GENERIC else self.value.capitalize()
+
+
+class AlertWords(msgspec.Struct, frozen=True):
+    """What the alert itself says: somebody else's text, cut, but as hostile as any. Never part of our sentences."""
+
+    name: str = ""
+    summary: str = ""
+    description: str = ""
+    link: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+class ExternalAlert(msgspec.Struct, frozen=True):
+    """An alert of somebody else's monitoring. It fires until it is resolved, or nothing was heard of it for long."""
+
+    fingerprint: str  # 32 hex digits: the same alert of the same source, however often it is told
+    source: AlertSource
+    severity: Severity
+    place: Place  # names of the configuration; empty: nothing it names is configured here
+    starts_at: float
+    received_at: float  # first heard of, this time
+    heard_at: float  # last heard of
+    words: AlertWords = AlertWords()
+    ended_at: float | None = None  # None while it fires
+    resolved: bool = False  # whether its own monitoring ended it; else it was not heard of for too long
 
 
 class IncidentState(StrEnum):
@@ -124,6 +164,7 @@ class Incident(msgspec.Struct, frozen=True):
     flapping: bool = False  # the same came and went again and again: it stays open until it is calm for long
     acknowledged_by: str = ""  # who takes care of it; empty: nobody said so yet
     acknowledged_at: float | None = None
+    alerts: tuple[ExternalAlert, ...] = ()  # of other monitoring that speak of it, the latest of each, at most 20
 
     def moved_to(self, state: IncidentState) -> Incident:
         """This incident in another state.
