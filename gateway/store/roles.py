@@ -26,7 +26,7 @@ ROLES: dict[str, str] = {
 
 # What the admin plane itself writes; everything else it only reads.
 _WRITTEN_BY_REQUESTS = (
-    "actions, api_keys, audit, config_revisions, incidents, revocations, "
+    "actions, api_keys, audit, config_revisions, events, incidents, revocations, "
     "runbooks, runbooks_search, sessions, silences, tenants, users"
 )
 

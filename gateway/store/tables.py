@@ -256,6 +256,21 @@ runbooks = Table(
     _text("document"),
 )
 
+# What programs report; agents choose the ids, so they are unique only among an agent's own.
+events = Table(
+    "events",
+    metadata,
+    Column("number", _Serial, Identity(always=False), primary_key=True),
+    Column("id", Text, nullable=False),
+    *(_text(name) for name in ("tenant_id", "agent_id", "kind")),
+    Column("severity", Integer, nullable=False),  # domain.event.RANK
+    *(_time(name) for name in ("at", "received_at")),
+    *(_text(name) for name in ("message", "fields", "trace_id")),
+    UniqueConstraint("tenant_id", "agent_id", "id"),
+    Index("ix_events_agent_id_at", "agent_id", "at"),
+    Index("ix_events_received_at", "received_at"),
+)
+
 leases = Table(
     "leases",
     metadata,
