@@ -93,6 +93,12 @@ METRICS: tuple[Metric, ...] = (
         "TLS handshakes of clients: ok, failed, timeout, crowded_out, stopped.",
     ),
     Metric("sentinel_key_set_fetches_total", "counter", ("outcome",), "Key sets: fetched, failed."),
+    Metric(
+        "sentinel_directed_total",
+        "counter",
+        ("route", "outcome"),
+        "Requests an action concerned: blocked, limited, shed, circuit, shifted.",
+    ),
     Metric("sentinel_directives_refused_total", "counter", (), "Directives of a leader that had been replaced."),
     Metric("sentinel_records_total", "counter", ("outcome",), "Request records: stored, dropped, poisoned."),
     Metric("sentinel_spool_bytes", "gauge", (), "Bytes waiting in the spool."),

@@ -62,6 +62,7 @@ _FROM_WORKERS = frozenset(
         "sentinel_outlier_ejections_total",
         "sentinel_upstream_retries_total",
         "sentinel_mirrored_total",
+        "sentinel_directed_total",
         "sentinel_directives_refused_total",
         "sentinel_unknown_keys_total",
         "sentinel_tls_handshakes_total",

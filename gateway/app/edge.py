@@ -95,6 +95,7 @@ async def worker(
         limiter=limiter,
         records=spool,
         counters=counters,
+        live_workers=live_workers,
     )
     in_background(stack, report_unknown_keys(steps, counters))
     return Worker(steps, forwarder, counters)

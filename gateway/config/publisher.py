@@ -72,9 +72,8 @@ class Publisher:
         return self._configuration
 
     def set_document(self, configuration: Configuration, revision: int) -> Snapshot:
-        """Put another configuration in force. Directives for targets that are gone are dropped with them."""
+        """Put another configuration in force. Directives for what is gone are dropped with them."""
         compiled = configuration.compiled
-        targets = {(upstream.name, target.name) for upstream in compiled.upstreams for target in upstream.targets}
         snapshot = self._publish(
             revision=revision,
             routes=compiled.routes,
@@ -84,7 +83,7 @@ class Publisher:
             key_sets=_in_use(self._snapshot.key_sets, compiled),
             plans=compiled.plans,
             tenant_plans=compiled.tenant_plans,
-            directives=tuple(one for one in self._snapshot.directives if (one.upstream, one.target) in targets),
+            directives=tuple(one for one in self._snapshot.directives if not _unknown(one, compiled)),
         )
         self._configuration = configuration
         return snapshot
@@ -124,16 +123,15 @@ class Publisher:
         """Give an order to the edge; one of the same id is replaced.
 
         Raises:
-            ConflictError: from a leader that was followed by another, for an unknown target, or one too many.
+            ConflictError: from a leader that was followed by another, for what is not configured, or one too many.
         """
         now = self._clock()
         if directive.fence < self._snapshot.fence:
             raise ConflictError(
                 f"directive {directive.id} has fence {directive.fence}, {self._snapshot.fence} was already seen"
             )
-        upstream = self._snapshot.upstream(directive.upstream)
-        if upstream is None or all(target.name != directive.target for target in upstream.targets):
-            raise ConflictError(f"upstream {directive.upstream} has no target {directive.target}")
+        if why := _unknown(directive, self._snapshot):
+            raise ConflictError(why)
         others = tuple(one for one in self._live(now) if one.id != directive.id)
         if len(others) >= MOST_DIRECTIVES:
             raise ConflictError(f"{MOST_DIRECTIVES} directives are in force already")
@@ -179,6 +177,18 @@ class Publisher:
         self._snapshot = changed
         _log.debug("snapshot.published", revision=changed.revision, changed=sorted(changes))
         return changed
+
+
+def _unknown(directive: Directive, snapshot: Snapshot) -> str:
+    """What a directive is about that is not configured, as a sentence; empty when all of it is."""
+    upstream = snapshot.upstream(directive.upstream)
+    if directive.upstream and upstream is None:
+        return f"there is no upstream {directive.upstream}"
+    if directive.target and (upstream is None or all(one.name != directive.target for one in upstream.targets)):
+        return f"upstream {directive.upstream} has no target {directive.target}"
+    if directive.route and all(route.name != directive.route for route in snapshot.routes):
+        return f"there is no route {directive.route}"
+    return ""
 
 
 def _in_use(key_sets: Mapping[str, str], compiled: Snapshot) -> dict[str, str]:

@@ -11,7 +11,7 @@ from gateway.domain.snapshot import Directive, DirectiveKind
 from gateway.errors import ConflictError, StoreUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gateway.config.publisher import Publisher
     from gateway.domain.upstreams import Target
@@ -87,7 +87,7 @@ class Board:
             self._publisher.withdraw_directive(identity)
             return
         others = [one.name for one in self._targets(upstream) if one.name != target]
-        out = {one.target for one in self.active() if one.upstream == upstream and one.share < 1}
+        out = {one.target for one in self._ejections() if one.upstream == upstream}
         if all(name in out for name in others):
             _log.warning("health.last_target_kept", upstream=upstream, target=target, reason=reason)
             return
@@ -121,11 +121,15 @@ class Board:
             for upstream in self._publisher.snapshot.upstreams
             for target in upstream.targets
         }
-        for one in self.active():
-            if one.share < 1 and (one.upstream, one.target) in states:
+        for one in self._ejections():
+            if (one.upstream, one.target) in states:
                 word = "unhealthy" if one.source == "health" else "trial" if one.share else "ejected"
                 states[one.upstream, one.target] = word
         return states
+
+    def _ejections(self) -> Iterator[Directive]:
+        kind = DirectiveKind.EJECT_TARGET
+        return (one for one in self.active() if one.kind is kind and one.share < 1)
 
     async def _save(self) -> None:
         while self._unsaved:

@@ -30,6 +30,14 @@ class ActionKind(StrEnum):
     """The catalogue. Nothing outside it can be planned, whatever a model says."""
 
     EJECT_TARGET = "eject_target"
+    SHIFT_WEIGHT = "shift_weight"  # a split route's requests to its other upstreams
+    ROLL_BACK = "roll_back"  # the configuration to the revision before
+    LIMIT_CALLER = "limit_caller"
+    BLOCK_CALLER = "block_caller"
+    TIGHTEN_LIMIT = "tighten_limit"  # of a route, for everybody
+    SHED_LOAD = "shed_load"  # a share of an upstream's requests, answered here
+    OPEN_CIRCUIT = "open_circuit"  # all of an upstream's requests
+    RUN_OUTSIDE = "run_outside"  # what the operator configured under [actions]
 
 
 class ActionState(StrEnum):
@@ -37,25 +45,43 @@ class ActionState(StrEnum):
 
     PENDING = "PENDING"
     APPROVED = "APPROVED"
+    RUNNING = "RUNNING"  # begun outside the gateway, its end not yet known
     REJECTED = "REJECTED"
     EXPIRED = "EXPIRED"
     EXECUTED = "EXECUTED"
     FAILED = "FAILED"
     REVERTED = "REVERTED"
+    KEPT = "KEPT"  # done for good: it stays without anybody holding it
+    UNKNOWN = "UNKNOWN"  # control ended between beginning and knowing the end: a person has to look
 
 
 ACTION_TRANSITIONS: dict[ActionState, frozenset[ActionState]] = {
     ActionState.PENDING: frozenset({ActionState.APPROVED, ActionState.REJECTED, ActionState.EXPIRED}),
-    ActionState.APPROVED: frozenset({ActionState.EXECUTED, ActionState.FAILED, ActionState.EXPIRED}),
-    ActionState.EXECUTED: frozenset({ActionState.REVERTED, ActionState.FAILED}),
+    ActionState.APPROVED: frozenset(
+        {ActionState.RUNNING, ActionState.EXECUTED, ActionState.FAILED, ActionState.EXPIRED}
+    ),
+    ActionState.RUNNING: frozenset({ActionState.EXECUTED, ActionState.FAILED, ActionState.UNKNOWN}),
+    ActionState.EXECUTED: frozenset({ActionState.REVERTED, ActionState.FAILED, ActionState.KEPT}),
     ActionState.REJECTED: frozenset(),
     ActionState.EXPIRED: frozenset(),
     ActionState.FAILED: frozenset(),
     ActionState.REVERTED: frozenset(),
+    ActionState.KEPT: frozenset(),
+    ActionState.UNKNOWN: frozenset(),
 }
 
+# What is in force or about to be: while one of these stands, the incident is not planned for again, nor closed.
+ACTIVE = frozenset({ActionState.APPROVED, ActionState.RUNNING, ActionState.EXECUTED})
 
 _BOUND = ("id", "incident_id", "tenant", "kind", "upstream", "target", "ttl_s", "risk", "effect", "expires_at")
+_BOUND_SINCE = (
+    "route",
+    "caller",
+    "amount",
+    "by_plan",
+    "command",
+    "revision",
+)  # left out while empty, as on older actions
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -142,6 +168,30 @@ class Action(msgspec.Struct, frozen=True):
     effect_until: float = 0.0  # when the directive in force ends by itself, seconds since the epoch
     watch: Watch = Watch()
     trial: Trial = Trial()
+    route: str = ""  # the route acted on; empty: all of the upstream's
+    caller: str = ""  # who is limited or blocked: "client 10.0.0.9", "subject acme/ana", "tenant acme"
+    amount: float = 0.0  # share shed, factor of a limit, or requests per second a caller keeps
+    by_plan: tuple[tuple[str, float], ...] = ()  # share shed of the callers on each plan of limits; "" for none
+    command: str = ""  # which of [actions]
+    revision: int = 0  # the configuration to go back to
+    from_revision: int = 0  # the one that is left, and returned to if it was not to blame
+    dry: bool = False  # written down, and nothing was done
+    undo_command: str = ""  # which of [actions] takes it back; empty: nothing does
+
+    @property
+    def object(self) -> str:
+        """What is acted on, as people say it."""
+        if self.command:
+            return f"{self.command} for {self.upstream}"
+        if self.revision:
+            return f"configuration revision {self.from_revision}"
+        if self.caller:
+            return f"{self.caller} on {self.route or self.upstream}"
+        if self.target:
+            return f"{self.target} of {self.upstream}"
+        if self.route and self.upstream:
+            return f"{self.upstream} on route {self.route}"
+        return self.upstream or f"route {self.route}"
 
     @property
     def fingerprint(self) -> str:
@@ -149,7 +199,9 @@ class Action(msgspec.Struct, frozen=True):
 
         It covers everything the person who decides relies on; the other texts are derived from these.
         """
-        return sha256(msgspec.json.encode([str(getattr(self, name)) for name in _BOUND])).hexdigest()[:32]
+        bound = [str(getattr(self, name)) for name in _BOUND]
+        bound += [f"{name}={value}" for name in _BOUND_SINCE if (value := getattr(self, name))]
+        return sha256(msgspec.json.encode(bound)).hexdigest()[:32]
 
     def moved_to(self, state: ActionState) -> Action:
         """This action in another state.

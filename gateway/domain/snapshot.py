@@ -39,13 +39,20 @@ class DirectiveKind(StrEnum):
     """What control can tell the edge to do."""
 
     EJECT_TARGET = "eject_target"
+    SHIFT_WEIGHT = "shift_weight"
+    LIMIT_CALLER = "limit_caller"
+    BLOCK_CALLER = "block_caller"
+    TIGHTEN_LIMIT = "tighten_limit"
+    SHED_LOAD = "shed_load"
+    OPEN_CIRCUIT = "open_circuit"
 
 
 class Directive(msgspec.Struct, frozen=True):
     """One order from control to the edge. It dies by itself at ``expires_at``.
 
-    For ``eject_target``, ``share`` is how much of the target's usual traffic still reaches it: 0 while it is out, a
-    small share while a half-open trial runs.
+    ``share`` is how much of what it holds back is let through: for ``eject_target`` of the target's usual traffic, for
+    the others of the requests that would be refused or sent elsewhere. It is 0 in full effect, and a small share while
+    a half-open trial runs.
     """
 
     id: str
@@ -59,6 +66,10 @@ class Directive(msgspec.Struct, frozen=True):
     source: str  # "incident" or "health"
     reason: str
     action_id: str = ""
+    route: str = ""  # where it holds; empty: on every route of the upstream
+    caller: str = ""  # whom it is about: "client …", "subject tenant/name", "tenant …"
+    amount: float = 0.0  # share shed (0..1), factor of the limits (0..1), requests per second of one caller
+    by_plan: tuple[tuple[str, float], ...] = ()  # share shed of the callers on each plan of limits; "" for none
 
 
 class Snapshot(msgspec.Struct, frozen=True):

@@ -24,6 +24,8 @@ class ErrorKind(StrEnum):
     BODY_TOO_LARGE = "body_too_large"
     HEADERS_TOO_LARGE = "headers_too_large"
     RATE_LIMITED = "rate_limited"
+    BLOCKED = "blocked"  # an action keeps this caller out
+    SHED = "shed"  # an action takes load off the upstream
     LIMITER_UNAVAILABLE = "limiter_unavailable"
     OVERLOADED = "overloaded"
     CIRCUIT_OPEN = "circuit_open"
@@ -113,6 +115,8 @@ NOT_THE_UPSTREAM: frozenset[str] = frozenset(
         ErrorKind.BODY_TOO_LARGE,
         ErrorKind.HEADERS_TOO_LARGE,
         ErrorKind.RATE_LIMITED,
+        ErrorKind.BLOCKED,
+        ErrorKind.SHED,
         ErrorKind.LIMITER_UNAVAILABLE,
         ErrorKind.INTERNAL,
         ErrorKind.CLIENT_GONE,

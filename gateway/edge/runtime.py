@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from gateway.edge.access_list import AccessList, access_list
 from gateway.edge.authenticate import Authenticator
 from gateway.edge.client_address import ClientAddresses
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
 
     from gateway.domain.forwarding import Headers
     from gateway.domain.identity import Principal
+    from gateway.domain.limits import Limit
     from gateway.domain.routing import Route
     from gateway.domain.snapshot import Snapshot
+    from gateway.edge.directed import Directed
 
 
 class Router(Protocol):
@@ -81,12 +85,16 @@ class Runtime:
         self.upstreams = {upstream.name: upstream for upstream in snapshot.upstreams}
         self.admin_prefixes = tuple(prefix.rstrip("/").encode() or b"/" for prefix in self.policy.admin_prefixes)
         self._plans = {plan.name: plan for plan in snapshot.plans}
-        self._limit_sets: dict[tuple[str, str], LimitSet | None] = {}  # at most routes × plans
+        self._limit_sets: dict[tuple[str, str, float], LimitSet | None] = {}  # at most routes × plans (× 2)
+        self.directed: Directed | None = None  # None while no action in force concerns requests
 
-    def limits(self, route: Route, principal: Principal) -> LimitSet | None:
-        """The limits of the route, and on top of them those of the tenant's plan; None when there are none."""
+    def limits(self, route: Route, principal: Principal, factor: float = 1.0) -> LimitSet | None:
+        """The limits of the route, and on top of them those of the tenant's plan; None when there are none.
+
+        An action may tighten the rates: they are multiplied by ``factor``. Quotas stay what was agreed.
+        """
         plan_name = self.snapshot.tenant_plans.get(principal.tenant, "") if principal.kind else ""
-        key = (route.name, plan_name)
+        key = (route.name, plan_name, factor)
         if key in self._limit_sets:
             return self._limit_sets[key]
         plan = self._plans.get(plan_name)
@@ -94,6 +102,8 @@ class Runtime:
         if plan is not None:
             limits, quotas = limits + plan.limits, quotas + plan.quotas
             concurrency += plan.concurrency
+        if factor < 1:
+            limits = tuple(_tightened(limit, factor) for limit in limits)
         limited = limits or quotas or concurrency
         found = self._limit_sets[key] = LimitSet(limits, quotas, concurrency) if limited else None
         return found
@@ -103,3 +113,7 @@ class Runtime:
         if not self.admin_prefixes:  # the usual case, so no generator for every request
             return False
         return any(path == prefix or path.startswith(prefix + b"/") for prefix in self.admin_prefixes)
+
+
+def _tightened(limit: Limit, factor: float) -> Limit:
+    return msgspec.structs.replace(limit, rate=limit.rate * factor, burst=max(1, int(limit.burst * factor)))

@@ -1,23 +1,28 @@
 """The steps of a request, in one visible order; both drivers run these and nothing else.
 
 request rules → route → authenticate → authorize → split → rate limit → (redirect, or the driver forwards) → record
+
+Actions in force look at a request before it is authenticated, and again before its limits.
 """
 
 from __future__ import annotations
 
 from enum import Enum
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING, Final, Literal
 
 from gateway import logs
 from gateway.domain.access import AuthMode
+from gateway.domain.orders import Orders
 from gateway.domain.routing import Route
 from gateway.domain.traffic import ErrorKind
 from gateway.edge import answer, cors, record, redirect, request_rules, split
 from gateway.edge.authorize import authorize
+from gateway.edge.directed import MOST_CALLERS, Directed
 from gateway.edge.exchange import Exchange, Outcome, Refusal, now_us
 from gateway.edge.identifiers import Identifiers
 from gateway.edge.runtime import Runtime
+from gateway.edge.token_bucket import LocalBuckets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +62,8 @@ class Steps:
         limiter: answers whether an exchange is within its limits.
         records: where finished requests go.
         counters: the worker's own counters.
-        clock: seconds since the epoch, for the expiry of tokens and keys.
+        clock: seconds since the epoch, for the expiry of tokens, keys and directives.
+        live_workers: how many workers share a caller's limit on this node.
 
     Raises:
         ConfigError: the snapshot's token policy cannot be used in this process.
@@ -73,6 +79,7 @@ class Steps:
         records: RecordSink,
         counters: WorkerCounters,
         clock: Callable[[], float] = time,
+        live_workers: Callable[[], int] = lambda: 1,
     ) -> None:
         self._make_router = make_router
         self._secret = secret
@@ -81,7 +88,11 @@ class Steps:
         self._counters = counters
         self._clock = clock
         self._identifiers = Identifiers()
+        self._orders = Orders()
+        self._limited = LocalBuckets(MOST_CALLERS)
+        self._live_workers = live_workers
         self.runtime = Runtime(snapshot, make_router(snapshot.routes), secret)
+        self._direct(self.runtime)
         limiter.apply(snapshot.policy)
 
     def compile(self, snapshot: Snapshot) -> Runtime:
@@ -98,6 +109,7 @@ class Steps:
     def swap(self, runtime: Runtime) -> None:
         """Put a compiled snapshot in force; requests under way keep theirs. Raises ConfigError like :meth:`compile`."""
         self._limiter.apply(runtime.policy)
+        self._direct(runtime)
         self.runtime = runtime
 
     def apply(self, snapshot: Snapshot) -> None:
@@ -111,6 +123,9 @@ class Steps:
         route = exchange.route
         if refusal is not None or route is None:
             return refusal
+        directed = runtime.directed
+        if directed is not None and (refusal := directed.at_the_door(exchange, route)) is not None:
+            return refusal
         if route.auth is not _NONE:
             refusal = runtime.authenticator.authenticate(exchange, route.auth, self._clock())
             if refusal is not None:
@@ -119,7 +134,10 @@ class Steps:
             return refusal
         if route.split is not None:
             exchange.upstream = split.choose(route, exchange)
-        exchange.limits = runtime.limits(route, exchange.principal)
+        if directed is None:
+            exchange.limits = runtime.limits(route, exchange.principal)
+        elif (refusal := directed.inside(exchange, route)) is not None:
+            return refusal
         exchange.auth_at = now = now_us()
         verdict = self._limiter.take(exchange, lambda verdict: then(self._conclude(exchange, verdict, now_us())))
         return LATER if verdict is None else self._conclude(exchange, verdict, now)
@@ -152,6 +170,12 @@ class Steps:
         if exchange.slots is not None:
             self._limiter.release(exchange)
         record.finish(exchange, self._records)
+
+    def _direct(self, runtime: Runtime) -> None:
+        """Let the actions in force that concern requests hold for those of this snapshot."""
+        in_force = self._orders.accept(runtime.snapshot.directives, wall=self._clock(), now=monotonic())
+        directed = Directed(in_force, runtime, self._limited, self._counters, self._live_workers)
+        runtime.directed = directed or None
 
     def _read(self, exchange: Exchange, runtime: Runtime) -> Refusal | None:
         refusal = request_rules.judge(exchange, runtime.policy)

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
+from gateway.domain.action_words import words
 from gateway.domain.incident import Incident, IncidentState, Severity
 from gateway.domain.plan import Action, ActionState
 from gateway.notify.wording import clock_time, duration, plain
@@ -113,16 +114,15 @@ def of_incident(incident: Incident, what: What, now: float, *, base_url: str = "
 
 def of_action(incident: Incident, action: Action, what: What, now: float, *, base_url: str = "") -> Message:
     """News of one action: PROPOSED, REJECTED, EXECUTED, VERIFIED, RETURNED or FAILED."""
-    place = f"{action.target} of {action.upstream}" if action.target else action.upstream
-    if action.executed_at is not None and not action.directive_id:
-        place = f"Dry run: {place}"  # executed without a directive: nothing was changed
+    say = words(action)
+    dry = "Dry run: " if action.dry else ""
     title, lines = {
-        What.PROPOSED: (f"Please decide: take {place} out?", _proposed(action, now)),
-        What.REJECTED: (f"Declined: {place} stays in", _rejected(action)),
-        What.EXECUTED: (f"{place} was taken out", _executed(action)),
-        What.VERIFIED: (f"{_verdict(action)}: {place} is out", _outcome(action)),
-        What.RETURNED: (f"{place} is back in rotation", _returned(action)),
-        What.FAILED: (f"{place} could not be taken out", (f"Why: {action.note.rstrip('.')}.", "Nothing was changed.")),
+        What.PROPOSED: (f"Please decide: {say.ask}?", _proposed(action, now)),
+        What.REJECTED: (f"Declined: {say.declined}", _rejected(action)),
+        What.EXECUTED: (f"{dry}{say.done}", _executed(action)),
+        What.VERIFIED: (f"{_verdict(action)}: {dry}{say.stands}", _outcome(action)),
+        What.RETURNED: (f"{dry}{say.undone}", _returned(action)),
+        What.FAILED: (say.failed, _failed(action)),
     }[what]
     numbering = action.id if what is not What.VERIFIED else f"{action.id}.{_verdict_name(action)}"
     decide = what is What.PROPOSED and action.state is ActionState.PENDING
@@ -132,7 +132,7 @@ def of_action(incident: Incident, action: Action, what: What, now: float, *, bas
 def news_of(action: Action) -> list[What]:
     """What people should have been told of an action by now."""
     news = [What.EXECUTED] if action.executed_at is not None else []
-    if action.state is ActionState.FAILED:
+    if action.state in {ActionState.FAILED, ActionState.UNKNOWN}:
         news.append(What.FAILED)
     if action.outcome is not None and action.outcome.verdict != "watching":
         news.append(What.VERIFIED)
@@ -261,7 +261,7 @@ def _unacknowledged(incident: Incident, now: float) -> tuple[str, ...]:
 def _closed(incident: Incident, now: float) -> tuple[str, ...]:
     ended = incident.closed_at or now
     done = tuple(
-        f"{action.target} of {action.upstream} was taken out for "
+        f"{words(action).done} for "
         f"{duration((action.ended_at or ended) - action.executed_at)}. {action.outcome.statement}"
         for action in incident.actions
         if action.outcome is not None and action.executed_at is not None
@@ -277,6 +277,14 @@ def _proposed(action: Action, now: float) -> tuple[str, ...]:
         f"Risk: {action.risk} – {action.risk_reason}.",
         f"Undo: {action.undo}",
         f"It lapses in {duration(action.expires_at - now)} if nobody decides.",
+    )
+
+
+def _failed(action: Action) -> tuple[str, ...]:
+    unknown = action.state is ActionState.UNKNOWN
+    return (
+        f"Why: {action.note.rstrip('.')}.",
+        "Whether it was done is not known: please look there." if unknown else "Nothing was changed.",
     )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.domain.orders import Orders
 from gateway.errors import ConfigError
 from gateway.proxy.call import UpstreamCall
 from gateway.proxy.deadlines import Sweep
 from gateway.proxy.dial import Dialer
 from gateway.proxy.mirror import MIRRORED, Mirrors
-from gateway.proxy.orders import Orders, ejections_of
+from gateway.proxy.orders import ejections_of
 from gateway.proxy.resolve import UNIX
 from gateway.proxy.service import UpstreamService
 from gateway.proxy.watched_call import WatchedCall

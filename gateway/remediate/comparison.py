@@ -28,6 +28,8 @@ _NOT_THE_UPSTREAM = frozenset(
         ErrorKind.BODY_TOO_LARGE,
         ErrorKind.HEADERS_TOO_LARGE,
         ErrorKind.RATE_LIMITED,
+        ErrorKind.BLOCKED,
+        ErrorKind.SHED,
         ErrorKind.LIMITER_UNAVAILABLE,
         ErrorKind.CLIENT_GONE,
     }

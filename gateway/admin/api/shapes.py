@@ -100,6 +100,13 @@ class ActionShape(msgspec.Struct, frozen=True, kw_only=True):
     note: str
     outcome: OutcomeShape | None
     fingerprint: str
+    route: str
+    caller: str
+    amount: float
+    by_plan: tuple[tuple[str, float], ...]
+    command: str
+    revision: int
+    dry: bool
 
 
 class TimelineShape(msgspec.Struct, frozen=True, kw_only=True):

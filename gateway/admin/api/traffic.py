@@ -62,7 +62,7 @@ class RouteShape(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DirectiveShape(msgspec.Struct, frozen=True, kw_only=True):
-    """What control has told the edge, and until when. ``share`` is how much of its traffic still reaches the target."""
+    """What control has told the edge, and until when. ``share`` is how much of what it holds back is let through."""
 
     id: str
     kind: DirectiveKind
@@ -74,6 +74,9 @@ class DirectiveShape(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     reason: str
     action_id: str
+    route: str
+    caller: str
+    amount: float
 
 
 class TargetShape(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,6 +221,7 @@ def _upstream(api: Api, upstream: Upstream, sums: dict[tuple[str, str], Tally]) 
     directives = {
         (directive.upstream, directive.target): shown(directive, DirectiveShape)
         for directive in api.ports.snapshot().directives
+        if directive.target
     }
     targets = tuple(
         TargetShape(

@@ -102,7 +102,7 @@ class DryRun:
         _log.info("action.dry_run", step="execute", action=action.id, effect=action.effect)
         executed = action.moved_to(ActionState.EXECUTED)
         return msgspec.structs.replace(
-            executed, executed_at=now, effect_until=now + action.ttl_s, note="Dry run: nothing was changed."
+            executed, executed_at=now, effect_until=now + action.ttl_s, dry=True, note="Dry run: nothing was changed."
         )
 
     async def trial(self, action: Action, share: float, now: float) -> Action:

@@ -8,10 +8,11 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.domain.orders import Orders
 from gateway.domain.snapshot import Directive, DirectiveKind
 from gateway.domain.upstreams import Target
 from gateway.proxy.balance import Rotation
-from gateway.proxy.orders import Orders, ejections_of
+from gateway.proxy.orders import ejections_of
 
 
 def rotation(**weights: int) -> Rotation:

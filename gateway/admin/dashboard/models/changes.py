@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.domain.snapshot import DirectiveKind
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -54,6 +56,17 @@ def changes(
 
 def directive_in_words(order: Directive) -> str:
     """Such as ``Keeps payments 10.0.0.7:9000 out``, or the share it still gets."""
+    if order.kind is not DirectiveKind.EJECT_TARGET:
+        where = " ".join(part for part in (order.upstream, order.route) if part)
+        words = {
+            DirectiveKind.SHED_LOAD: f"Sheds {order.amount:.0%} of {where}",
+            DirectiveKind.OPEN_CIRCUIT: f"Answers for {where} itself",
+            DirectiveKind.TIGHTEN_LIMIT: f"Tightens the limits of {where} to {order.amount:.0%}",
+            DirectiveKind.LIMIT_CALLER: f"Limits {order.caller} to {order.amount:g}/s",
+            DirectiveKind.BLOCK_CALLER: f"Blocks {order.caller}",
+            DirectiveKind.SHIFT_WEIGHT: f"Sends the requests of route {order.route} past {order.upstream}",
+        }[order.kind]
+        return f"{words}; {order.share:.0%} let through on trial" if order.share else words
     if order.share > 0:
         return f"Gives {order.upstream} {order.target} {order.share:.0%} of its usual traffic"
     return f"Keeps {order.upstream} {order.target} out"

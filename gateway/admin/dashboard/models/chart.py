@@ -147,7 +147,7 @@ def marks(incident: Incident, revisions: Iterable[ConfigRevision], shown: Span) 
         link = f"/dashboard/configuration?revision={revision.revision}"
         found.append((revision.at, f"configuration revision {revision.revision}", link))
     for action in incident.actions:
-        name = f"{action.kind.replace('_', ' ')} {action.target}"
+        name = f"{action.kind.replace('_', ' ')} {action.target or action.object}"
         if action.executed_at is not None:
             found.append((action.executed_at, name, f"#{action.id}"))
         if action.ended_at is not None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.admin.dashboard import wording
+from gateway.domain.action_words import words
 from gateway.domain.incident import IncidentState, Signal
-from gateway.domain.plan import ActionState
+from gateway.domain.plan import ActionKind, ActionState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +28,9 @@ ACTION_STATES: dict[ActionState, tuple[str, str, str]] = {
     ActionState.EXECUTED: ("✓", "in force", ""),
     ActionState.FAILED: ("✕", "failed", "bad"),
     ActionState.REVERTED: ("↺", "taken back", ""),
+    ActionState.RUNNING: ("…", "running outside", "accent"),
+    ActionState.KEPT: ("✓", "done, stays", ""),
+    ActionState.UNKNOWN: ("?", "outcome unknown, please look", "bad"),
 }
 VERDICTS: dict[str, tuple[str, str, str]] = {
     "watching": ("…", "watching whether it helps", "accent"),
@@ -166,7 +170,11 @@ def step(action: Action) -> Step:
 
 
 def name(action: Action) -> str:
-    """What an action is, exactly: kind, target, upstream, time to live."""
+    """What an action is, exactly: kind, object, time to live."""
+    if action.kind is not ActionKind.EJECT_TARGET:
+        asked = words(action).ask
+        lasting = f" for {wording.span(action.ttl_s)}" if action.ttl_s else ""
+        return f"{asked[:1].upper()}{asked[1:]}{lasting}"
     verb = action.kind.replace("_target", "").replace("_", " ").capitalize()
     return f"{verb} {action.target} from {action.upstream} for {wording.span(action.ttl_s)}"
 
@@ -180,7 +188,7 @@ def time_left_s(action: Action, now: float) -> float | None:
     """Until an undecided action lapses, or an executed one ends by itself; None when neither."""
     if action.state is ActionState.PENDING:
         return max(0.0, action.expires_at - now)
-    if action.state is ActionState.EXECUTED and action.executed_at is not None:
+    if action.state is ActionState.EXECUTED and action.executed_at is not None and action.effect_until:
         return max(0.0, action.executed_at + action.ttl_s - now)
     return None
 

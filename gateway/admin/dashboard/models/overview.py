@@ -136,7 +136,11 @@ def upstreams(
     """Every upstream with a tile per target."""
     end = last_whole_cell(now)
     sums = window.sums(end - MINUTE_S, end, by=("upstream", "target"), where=where)
-    orders = {(order.upstream, order.target): order for order in snapshot.directives if order.expires_at > now}
+    orders = {
+        (order.upstream, order.target): order
+        for order in snapshot.directives
+        if order.target and order.expires_at > now
+    }
     out = []
     for upstream in snapshot.upstreams:
         tiles = []
