@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.domain.sources import AlertSettings
+import msgspec
+
+from gateway.domain.sources import AlertSettings, ElasticsearchFields, ElasticsearchSettings
 
 if TYPE_CHECKING:
     from gateway.config.document import Document
+
+_UNIT_US = {"ns": 0.001, "us": 1.0, "ms": 1000.0, "s": 1_000_000.0}
 
 
 def alert_settings(document: Document) -> AlertSettings | None:
@@ -26,3 +30,29 @@ def alert_settings(document: Document) -> AlertSettings | None:
 def deploys_token_env(document: Document) -> str:
     """The variable with the token that tells of deploys; empty where only users may."""
     return document.sources.deploys.token_env if document.sources.deploys is not None else ""
+
+
+def events_token_env(document: Document) -> str:
+    """The variable with the token that reports events; empty where only users may."""
+    return document.sources.events.token_env if document.sources.events is not None else ""
+
+
+def elasticsearch_settings(document: Document) -> ElasticsearchSettings | None:
+    """What is read out of Elasticsearch; None where nothing is."""
+    entry = document.sources.elasticsearch
+    if entry is None:
+        return None
+    return ElasticsearchSettings(
+        url_env=entry.url_env,
+        api_key_env=entry.api_key_env,
+        log_index=entry.log_index,
+        metrics_index=entry.metrics_index,
+        runbook_index=entry.runbook_index,
+        poll_s=entry.poll_s,
+        lookback_s=entry.lookback_s,
+        window_s=entry.window_s,
+        max_events=entry.max_events,
+        duration_us=_UNIT_US[entry.duration_unit],
+        services=entry.services,
+        fields=ElasticsearchFields(**msgspec.structs.asdict(entry.fields)),
+    )

@@ -67,6 +67,7 @@ class Retention(msgspec.Struct, frozen=True):
 
     requests_s: Duration = key("requests", 30 * 86400.0)
     buckets_s: Duration = key("buckets", 90 * 86400.0)
+    events_s: Duration = key("events", 90 * 86400.0)
 
 
 class Store(msgspec.Struct, frozen=True):

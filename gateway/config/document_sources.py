@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import msgspec
 
 from gateway.config.values import Duration, Texts, key
@@ -23,8 +25,45 @@ class DeploysEntry(msgspec.Struct, frozen=True):
     token_env: str = "SENTINEL_DEPLOYS_TOKEN"  # noqa: S105 - the name of a variable
 
 
+class EventsEntry(msgspec.Struct, frozen=True):
+    """Events reported by programs that are no users here; the table's presence lets them."""
+
+    token_env: str = "SENTINEL_EVENTS_TOKEN"  # noqa: S105 - the name of a variable
+
+
+class ElasticsearchFields(msgspec.Struct, frozen=True):
+    """What its documents call things; by default as the Elastic Common Schema and Elastic APM do."""
+
+    time: str = "@timestamp"
+    service: str = "service.name"
+    level: str = "log.level"
+    message: str = "message"
+    trace: str = "trace.id"
+    outcome: str = "event.outcome"
+    duration: str = "transaction.duration.us"
+
+
+class ElasticsearchEntry(msgspec.Struct, frozen=True):
+    """Logs, figures and runbooks out of Elasticsearch; the table's presence reads them."""
+
+    url_env: str = "ELASTICSEARCH_URL"
+    api_key_env: str = ""
+    log_index: str = "app-logs-all"
+    metrics_index: str = "app-metrics-*"
+    runbook_index: str = "incident-runbooks"
+    poll_s: Duration = key("poll", 30.0)
+    lookback_s: Duration = key("lookback", 300.0)
+    window_s: Duration = key("window", 600.0)
+    max_events: Annotated[int, msgspec.Meta(ge=1, le=500)] = 50
+    duration_unit: Literal["ns", "us", "ms", "s"] = "us"
+    services: dict[str, str] = {}
+    fields: ElasticsearchFields = ElasticsearchFields()
+
+
 class Sources(msgspec.Struct, frozen=True):
     """Where signals come from, besides our own traffic."""
 
     alerts: AlertsEntry | None = None
     deploys: DeploysEntry | None = None
+    events: EventsEntry | None = None
+    elasticsearch: ElasticsearchEntry | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.config.rules import sources_elasticsearch
+
 if TYPE_CHECKING:
     from gateway.config.positions import Path
     from gateway.config.rules.context import Context
@@ -15,7 +17,7 @@ _LEAST_LAPSE_S = 300.0  # monitoring repeats itself every few minutes at best
 
 
 def judge(context: Context) -> None:
-    """Judge [sources.alerts] and [sources.deploys]."""
+    """Judge every table of [sources]."""
     sources = context.document.sources
     if sources.alerts is not None:
         _token(context, ("sources", "alerts"), sources.alerts.token_env, "the token that senders of alerts show")
@@ -28,6 +30,10 @@ def judge(context: Context) -> None:
             )
     if sources.deploys is not None:
         _token(context, ("sources", "deploys"), sources.deploys.token_env, "the token that tells of deploys")
+    if sources.events is not None:
+        _token(context, ("sources", "events"), sources.events.token_env, "the token that reports events")
+    if sources.elasticsearch is not None:
+        sources_elasticsearch.judge(context, sources.elasticsearch)
 
 
 def _token(context: Context, section: Path, variable: str, what: str) -> None:
