@@ -26,8 +26,8 @@ ROLES: dict[str, str] = {
 
 # What the admin plane itself writes; everything else it only reads.
 _WRITTEN_BY_REQUESTS = (
-    "actions, api_keys, audit, config_revisions, events, incidents, revocations, "
-    "runbooks, runbooks_search, sessions, silences, tenants, users"
+    "actions, api_keys, audit, config_revisions, dead_letters, deploys, events, external_alerts, incidents, "
+    "revocations, runbooks, runbooks_search, sessions, silences, tenants, users"
 )
 
 _GRANTS = (

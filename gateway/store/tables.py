@@ -271,6 +271,38 @@ events = Table(
     Index("ix_events_received_at", "received_at"),
 )
 
+# The next three concern every tenant: monitoring and deploys know nothing of ours.
+external_alerts = Table(
+    "external_alerts",
+    metadata,
+    Column("fingerprint", Text, primary_key=True),
+    _time("heard_at"),
+    _time("ended_at"),  # 0 while it fires
+    _text("document"),
+    Index("ix_external_alerts_heard_at_fingerprint", "heard_at", "fingerprint"),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _time("at"),
+    *(_text(name) for name in ("source", "field", "reason")),
+    Column("size_bytes", BigInteger, nullable=False),
+    _text("body"),
+    Index("ix_dead_letters_at_id", "at", "id"),
+)
+
+deploys = Table(
+    "deploys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    *(_text(name) for name in ("service", "version")),
+    *(_time(name) for name in ("at", "created_at")),
+    *(_text(name) for name in ("url", "actor")),
+    Index("ix_deploys_at_id", "at", "id"),
+)
+
 leases = Table(
     "leases",
     metadata,
