@@ -15,6 +15,7 @@ import uvloop
 from gateway import logs
 from gateway.errors import ConfigError, SentinelError
 from gateway.run_folder import RunFolder
+from gateway.serving import has_parent
 from gateway.settings import Settings
 
 UNUSABLE = 78  # EX_CONFIG of sysexits.h: starting again cannot help
@@ -28,8 +29,11 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=1)
     parser.add_argument("--fd", type=int, help="the listening socket, inherited")
     parser.add_argument("--ready-fd", type=int, help="a pipe to say on that it serves")
+    parser.add_argument("--parent", type=int, help="the supervisor's pid")
     parser.add_argument("--config", default="")
     given = parser.parse_args()
+    if not has_parent(given.parent):
+        sys.exit("gateway.entry: the supervisor was gone before this process had begun")
     # Ctrl-C on a terminal reaches the whole group; the order of stopping is the supervisor's.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     settings = Settings.from_environ(os.environ)
@@ -38,7 +42,9 @@ def main() -> None:
         if given.role == "edge":
             _be_worker(given, settings, listener)
         else:
-            run_control(RunFolder(given.run_dir), settings, config_path=given.config, listener=listener)
+            run_control(
+                RunFolder(given.run_dir), settings, config_path=given.config, listener=listener, parent=given.parent
+            )
     except ConfigError as error:
         _say(error)
         sys.exit(UNUSABLE)
@@ -61,6 +67,7 @@ def _be_worker(given: argparse.Namespace, settings: Settings, listener: socket.s
             settings,
             listener,
             number=given.number,
+            parent=given.parent,
             on_ready=lambda: _say_ready(given.ready_fd),
         )
     )
@@ -73,14 +80,22 @@ def _say_ready(fd: int | None) -> None:
 
 
 def run_control(
-    folder: RunFolder, settings: Settings, *, config_path: str, listener: socket.socket | None = None
+    folder: RunFolder,
+    settings: Settings,
+    *,
+    config_path: str,
+    listener: socket.socket | None = None,
+    parent: int | None = None,
 ) -> None:
-    """Be control until told to stop; without a listener it binds ``[admin] bind`` by itself."""
+    """Be control until told to stop, or until the supervisor with pid ``parent`` is gone.
+
+    Without a listener the admin plane is reached through the workers (``[admin] bind = "shared"``).
+    """
     from gateway.app.control import control
 
     setproctitle.setproctitle("sentinel: control")
     logs.configure(level=settings.overrides.get("SENTINEL_LOG_OUTPUT__LEVEL", "INFO"), process="control")
-    uvloop.run(control(folder, settings, listener, config_path=config_path))
+    uvloop.run(control(folder, settings, listener, config_path=config_path, parent=parent))
 
 
 def _say(error: SentinelError) -> None:

@@ -74,16 +74,48 @@ async def serve(serving: Server, listener: socket.socket, stopping: asyncio.Even
         stopper.cancel()
 
 
-async def watch_parent(stopping: asyncio.Event) -> None:
-    """Stop when the parent that started this process is gone: nobody would restart or stop it any more."""
-    parent = os.getppid()
-    while not stopping.is_set():
-        if os.getppid() != parent:
-            logs.get("app").warning("process.orphaned")
-            stopping.set()
-            return
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), LOOK_S)
+async def watch_parent(parent: int | None, stopping: asyncio.Event) -> None:
+    """Stop when the parent that started this process is gone: nobody would restart or stop it any more.
+
+    ``parent`` is the pid it told us. Asked for here, it would be the one that adopts orphans if the parent had died
+    while this process was still being started. None: nobody started it but a person, who may leave.
+    """
+    if parent is None:
+        return
+    ended = asyncio.Event()
+    with _death_of(parent, ended):
+        while not stopping.is_set():
+            if ended.is_set() or not has_parent(parent):
+                logs.get("app").warning("process.orphaned")
+                stopping.set()
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), LOOK_S)
+
+
+def has_parent(parent: int | None) -> bool:
+    """Whether the process that started this one, by the pid it told us, still lives."""
+    return parent is None or os.getppid() == parent
+
+
+@contextlib.contextmanager
+def _death_of(pid: int, ended: asyncio.Event) -> Iterator[None]:
+    """Meanwhile set ``ended`` as soon as that process ends, where the system can tell (Linux 5.3 and later).
+
+    Whoever looks at the parent's pid afterwards knows that it was not somebody else's yet when it was opened here.
+    """
+    try:
+        fd = os.pidfd_open(pid)
+    except (AttributeError, OSError):  # another system, or one that forbids it, or it is gone already
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    loop.add_reader(fd, ended.set)
+    try:
+        yield
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
 
 
 class LiveWorkers:

@@ -23,7 +23,7 @@ from gateway.admin.ports import AdminPorts
 from gateway.casebook import Casebook
 from gateway.collect.ship import Shipper
 from gateway.config import compile as compiling
-from gateway.config import compile_objectives, snapshot_file
+from gateway.config import compile_objectives, compile_sources, snapshot_file
 from gateway.config.checking import load_file
 from gateway.config.file_watcher import ConfigFileWatcher
 from gateway.config.publisher import Publisher
@@ -59,6 +59,7 @@ from gateway.domain.topology import Topology
 from gateway.domain.window import Window
 from gateway.identity.key_set_fetch import KeySetFetcher
 from gateway.identity.setup_link import SetupLink
+from gateway.ingest.event_intake import EventIntake
 from gateway.newsroom import Newsroom
 from gateway.notify.addresses import refusal
 from gateway.notify.channels import build as build_channels
@@ -76,6 +77,7 @@ from gateway.store.audit import Audit
 from gateway.store.buckets import Buckets
 from gateway.store.directives import Directives
 from gateway.store.engine import open_store
+from gateway.store.events import Events
 from gateway.store.incidents import Incidents
 from gateway.store.journal import Journal
 from gateway.store.journaled import JournaledActions, JournaledAudit, JournaledIncidents
@@ -101,14 +103,20 @@ if TYPE_CHECKING:
 
 
 async def control(  # noqa: PLR0915 - a list of what control is made of, in order
-    folder: RunFolder, settings: Settings, listener: socket.socket | None, *, config_path: str
+    folder: RunFolder,
+    settings: Settings,
+    listener: socket.socket | None,
+    *,
+    config_path: str,
+    parent: int | None,
 ) -> None:
-    """Control: ships records, detects and acts on them, and answers people; until SIGTERM.
+    """Control: ships records, detects and acts on them, and answers people; until SIGTERM, or ``parent`` is gone.
 
     ``listener`` is the admin plane's own; without one, workers forward the admin paths (shared mode).
     """
     async with AsyncExitStack() as stack:
         stopping = told_to_stop()
+        in_background(stack, watch_parent(parent, stopping))
         clock = time.time
 
         # What workers run on. The supervisor wrote a first snapshot; keys, directives and fence go on from there.
@@ -139,6 +147,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         memory = Memory(incidents)
         audit = JournaledAudit(Audit(store), journal)
         outbox_store = OutboxStore(store)
+        events = Events(store)
 
         # Traffic: the spool's way into the store, past everybody who watches.
         window = Window()
@@ -275,6 +284,9 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         stack.push_async_callback(leadership.resign)
 
         # What people and programs see.
+        def program_token(source: str) -> str:
+            return settings.secret(compile_sources.token_env(publisher.configuration.document, source)) or ""
+
         live_workers = LiveWorkers(folder.workers)
         users = Users(store)
         ports = audited(
@@ -288,6 +300,12 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
                 keys=keys,
                 revocations=revocations,
                 audit=audit,
+                events=EventIntake(
+                    events,
+                    count=lambda outcome, amount: meters.count("sentinel_events_total", outcome, amount=amount),
+                    clock=clock,
+                ),
+                program_token=program_token,
                 configuration=revisions,
                 silences=silences,
                 runbooks=shelf,
@@ -322,6 +340,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             await records.purge(clock(), retention.requests_s, retention.buckets_s)
             await outbox_store.purge(clock() - retention.requests_s)
             await threads.purge(clock() - retention.requests_s)
+            await events.purge(clock() - retention.events_s)
 
         reports = compiling.report_settings(document)
         daily = DailyReport(reports, channels, outbox, incidents, objectives.states, base_url, clock)
@@ -354,7 +373,6 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             outbox.run(),
             file_watcher.run(),
             live_workers.follow(),
-            watch_parent(stopping),
             rounds.run(),
             key_sets.run(),
             news.relate(str(document.redis.url)),

@@ -107,11 +107,16 @@ async def edge(
     listener: socket.socket,
     *,
     number: int,
+    parent: int,
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Worker ``number``: steps, upstreams, records; until SIGTERM. ``on_ready`` is called once it can serve."""
+    """Worker ``number``: steps, upstreams, records; until SIGTERM or until ``parent`` is gone.
+
+    ``on_ready`` is called once it can serve.
+    """
     async with AsyncExitStack() as stack:
         stopping = told_to_stop()
+        in_background(stack, watch_parent(parent, stopping))
 
         def compiled(changed: Snapshot) -> Runtime:
             return steps.compile(changed)
@@ -132,7 +137,7 @@ async def edge(
         app = EdgeApp(steps, forwarder, admin=admin)
         certificates = Certificates(snapshot.policy.tls)
 
-        in_background(stack, watcher.run(), certificates.follow(), live_workers.follow(), watch_parent(stopping))
+        in_background(stack, watcher.run(), certificates.follow(), live_workers.follow())
         collector.settle()
         on_ready()
         in_lane = snapshot.policy.driver == "lane"

@@ -65,7 +65,7 @@ class Child:
 
     Args:
         name: as people see it, ``worker 1``.
-        arguments: of the interpreter; ``--ready-fd N`` is added.
+        arguments: of the interpreter; ``--ready-fd N`` and ``--parent PID`` are added.
         fds: descriptors it inherits.
         environ: its environment.
         on_change: called whenever a process began or ended.
@@ -157,6 +157,8 @@ class Child:
                 *self._arguments,
                 "--ready-fd",
                 str(said_fd),
+                "--parent",
+                str(os.getpid()),
                 pass_fds=(*self._fds, said_fd),
                 env=dict(self._environ),
                 stdin=asyncio.subprocess.DEVNULL,

@@ -94,3 +94,30 @@ def test_without_its_supervisor_nothing_stays_behind(tmp_path: Path) -> None:
         assert not alive
         gateway.start()
         assert [record["path"] for record in gateway.records()] == ["/last"], "and nothing was lost with it"
+
+
+def test_children_of_a_supervisor_that_was_killed_while_it_started_them_end(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(
+        "import os, sys, time\n"
+        "if 'gateway.entry' in sys.orig_argv:\n"
+        "    parent = os.getppid()\n"
+        f"    open(f'{tmp_path}/begun-{{os.getpid()}}', 'w').close()\n"
+        "    while os.getppid() == parent: time.sleep(0.02)\n"  # it begins when its parent is gone
+    )
+    gateway = running.Gateway(tmp_path, running.config(9), {})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway", "serve", "--config", str(gateway.config)],
+        cwd=gateway.folder,
+        env={**gateway.environ, "PYTHONPATH": str(tmp_path / "site")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    gateway.wait(lambda: len(list(tmp_path.glob("begun-*"))) == 2, 60, "a worker and control have been started")
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait(20)
+    _, alive = psutil.wait_procs(children, timeout=60)
+    for child in alive:
+        child.kill()
+    assert not alive
