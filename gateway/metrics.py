@@ -125,6 +125,12 @@ METRICS: tuple[Metric, ...] = (
         "Notifications: delivered, retried, given_up, held_back.",
     ),
     Metric(
+        "sentinel_events_total",
+        "counter",
+        ("outcome",),
+        "Reported events: stored, duplicate, refused; and whole batches turned_away.",
+    ),
+    Metric(
         "sentinel_metrics_ignored_total",
         "counter",
         (),

@@ -45,11 +45,13 @@ from gateway.domain.upstreams import HealthCheck, Target, Upstream
 from gateway.domain.window import Window
 from gateway.errors import ConfigError, ConflictError, InvalidInputError, NotFoundError
 from gateway.identity.passwords import Passwords
+from gateway.ingest.event_intake import EventIntake
 from gateway.notify.objective_report import daily_report
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from gateway.domain.event import Event, EventFilter
     from gateway.errors import DeliveryError
     from gateway.notify.message import Message
 
@@ -535,6 +537,30 @@ class FakeIncidents:
         self.rows = [changed if row.id == changed.id else row for row in self.rows]
 
 
+class FakeEvents:
+    def __init__(self) -> None:
+        self.rows: list[Event] = []
+        self.failure: Exception | None = None
+
+    async def add(self, new: Sequence[Event]) -> int:
+        if self.failure is not None:
+            raise self.failure
+        known = {(row.tenant, row.agent_id, row.id) for row in self.rows}
+        fresh = {(one.tenant, one.agent_id, one.id): one for one in new}
+        self.rows += [one for key, one in fresh.items() if key not in known]
+        return len(fresh.keys() - known)
+
+    async def page(self, wanted: EventFilter) -> Page[Event]:
+        kept = [
+            row
+            for row in self.rows
+            if row.agent_id == wanted.agent_id
+            and wanted.tenant in {None, row.tenant}
+            and (not wanted.kind or row.kind == wanted.kind)
+        ]
+        return _page(sorted(kept, key=lambda row: -row.at), wanted.limit, wanted.cursor)
+
+
 CHANNELS = (
     NotifyChannel(name="team", kind="slack", url_env="SLACK_WEBHOOK_URL"),
     NotifyChannel(
@@ -906,6 +932,8 @@ class FakeAdmin:
         self.outbox = FakeOutbox(now)
         self.channels = {channel.name: FakeChannel(channel.name, channel.kind) for channel in CHANNELS}
         self.exposition = b"# HELP sentinel_build_info Always 1.\n"
+        self.events = FakeEvents()
+        self.program_tokens: dict[str, str] = {}
         bare = AdminPorts(
             incidents=self.incidents,
             decisions=self.decisions,
@@ -916,6 +944,8 @@ class FakeAdmin:
             keys=self.keys,
             revocations=self.revocations,
             audit=self.audit,
+            events=EventIntake(self.events, count=lambda _outcome, _amount: None, clock=self.clock),
+            program_token=lambda source: self.program_tokens.get(source, ""),
             configuration=self.configuration,
             silences=self.silences,
             runbooks=FakeRunbooks(now),

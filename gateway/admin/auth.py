@@ -14,6 +14,7 @@ page. ``auth.page(role)`` is the same, but sends a reader who is not signed in t
 from __future__ import annotations
 
 import asyncio
+import hmac
 from functools import wraps
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -81,10 +82,20 @@ class Auth:
         throttle: Throttle | None = None,
     ) -> None:
         self._users = ports.users
+        self._program_token = ports.program_token
         self._clock = ports.clock
         self._secure = secure
         self.changing_users = asyncio.Lock()
         self.sessions = Sessions(ports, self.check, setup_link=setup_link, passwords=passwords, throttle=throttle)
+
+    def is_program(self, request: Request, source: str) -> bool:
+        """Whether the token of that table of [sources] is shown; then the caller is a program of no tenant."""
+        token = self._program_token(source).encode()
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if not token or scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token):
+            return False
+        request.scope[_SCOPE_KEY] = Caller(actor=Actor(kind="program", name=source), via="bearer")
+        return True
 
     async def identify(self, request: Request) -> Caller | None:
         """Who is asking, or None; looked up once per request."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from gateway import __version__
 from gateway.admin import problems
-from gateway.admin.api.endpoint import PREFIX, Endpoint
 from gateway.admin.api.table import ENDPOINTS
+
+if TYPE_CHECKING:
+    from gateway.admin.api.endpoint import Endpoint
 
 _REF = "#/components/schemas/{name}"
 _LISTING = re.compile(r"\bListing_(\w+?)_$")
@@ -20,13 +22,13 @@ _PARAMETER = re.compile(r"{(\w+)}")
 
 def document(endpoints: tuple[Endpoint, ...] = ENDPOINTS) -> dict[str, Any]:
     """The whole document, as plain values ready for JSON."""
-    types = [kind for row in endpoints for kind in (row.query, row.body, row.answer) if kind is not None]
+    types = [kind for row in endpoints for kind in (row.query, row.body, row.reads, row.answer) if kind is not None]
     schemas, components = msgspec.json.schema_components([*types, problems.Problem], ref_template=_REF)
     refs = {str(kind): schema for kind, schema in zip([*types, problems.Problem], schemas, strict=True)}
     queries = {row.query.__name__ for row in endpoints if row.query is not None}
     paths: dict[str, dict[str, Any]] = {}
     for row in endpoints:
-        paths.setdefault(PREFIX + row.path, {})[row.method.lower()] = _operation(row, refs, components)
+        paths.setdefault(row.prefix + row.path, {})[row.method.lower()] = _operation(row, refs, components)
     whole = {
         "openapi": "3.1.0",
         "info": {
@@ -90,11 +92,11 @@ def _operation(row: Endpoint, refs: dict[str, Any], components: dict[str, Any]) 
         operation["security"] = []
     if parameters := [*_path_parameters(row), *_query_parameters(row, components)]:
         operation["parameters"] = parameters
-    if row.body is not None:
-        required = bool(components[row.body.__name__].get("required"))
+    if (body := row.body or row.reads) is not None:
+        required = bool(components[body.__name__].get("required"))
         operation["requestBody"] = {
             "required": required,
-            "content": {"application/json": {"schema": refs[str(row.body)]}},
+            "content": {"application/json": {"schema": refs[str(body)]}},
         }
     return operation
 
@@ -108,7 +110,8 @@ def _who(row: Endpoint) -> str:
     if row.role is None:
         return "Open to everybody."
     limit = ", of no single tenant" if row.staff else ""
-    return f"Needs the role {row.role} or higher{limit}."
+    token = f", or the token of [sources.{row.program}]" if row.program else ""
+    return f"Needs the role {row.role} or higher{limit}{token}."
 
 
 def _path_parameters(row: Endpoint) -> list[dict[str, Any]]:
@@ -143,7 +146,7 @@ def _responses(row: Endpoint, refs: dict[str, Any]) -> dict[str, Any]:
         statuses |= {401, 403}
     if "{" in row.path:
         statuses.add(404)
-    if row.body is not None:
+    if row.body or row.reads:
         statuses.add(413)
     refusal = {"content": {problems.MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}}}}
     for status in sorted(statuses):

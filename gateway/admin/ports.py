@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from gateway.domain.access import ApiKey
     from gateway.domain.audit import AuditEntry, ConfigDifference, ConfigRevision
+    from gateway.domain.event import Event, EventFilter, Receipt
     from gateway.domain.identity import Actor, Session, User
     from gateway.domain.incident import Incident
     from gateway.domain.objectives import ObjectiveState
@@ -152,6 +153,21 @@ class Runbooks(Protocol):
         ...
 
 
+class EventLog(Protocol):
+    """What programs report."""
+
+    async def take(self, body: bytes, *, tenant: str) -> Receipt:
+        """Keep the events of a body; ``tenant`` is the sender's own, empty for one who may report for any.
+
+        Raises InvalidInputError where the body as a whole is wrong, TooManyAttemptsError, StoreUnavailableError.
+        """
+        ...
+
+    async def page(self, wanted: EventFilter) -> Page[Event]:
+        """Newest first."""
+        ...
+
+
 class Audit(Protocol):
     """The trail of decisions."""
 
@@ -253,6 +269,8 @@ class AdminPorts:
     keys: Keys
     revocations: Revocations
     audit: Audit
+    events: EventLog
+    program_token: Callable[[str], str]  # table of [sources] → the token programs show; empty: none may
     configuration: Configuration
     silences: Silences
     runbooks: Runbooks

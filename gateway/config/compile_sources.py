@@ -32,9 +32,9 @@ def deploys_token_env(document: Document) -> str:
     return document.sources.deploys.token_env if document.sources.deploys is not None else ""
 
 
-def events_token_env(document: Document) -> str:
-    """The variable with the token that reports events; empty where only users may."""
-    return document.sources.events.token_env if document.sources.events is not None else ""
+def token_env(document: Document, source: str) -> str:
+    """The variable with the token that programs show to that table of [sources]; empty where only users may."""
+    return str(getattr(getattr(document.sources, source), "token_env", ""))
 
 
 def elasticsearch_settings(document: Document) -> ElasticsearchSettings | None:

@@ -47,9 +47,8 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Batch(NamedTuple):
     """What a body held."""
 
-    events: tuple[tuple[int, Event], ...]  # with their place in the batch
+    events: tuple[Event, ...]
     refused: tuple[Refusal, ...]
-    single: bool  # the body was one event, not a list
 
 
 _decode_batch = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -74,18 +73,18 @@ def read(body: bytes, *, tenant: str, now: float) -> Batch:
     Raises:
         InvalidInputError: it is no JSON, or neither event nor list, or too many; then nothing was taken.
     """
-    items, single = _items(body)
-    events: list[tuple[int, Event]] = []
+    items = _items(body)
+    events: list[Event] = []
     refused: list[Refusal] = []
     for index, raw in enumerate(items):
         try:
-            events.append((index, _event(bytes(raw), tenant, now, index)))
+            events.append(_event(bytes(raw), tenant, now, index))
         except InvalidInputError as error:
             refused.append(Refusal(index, error.field, str(error)))
-    return Batch(tuple(events), tuple(refused), single)
+    return Batch(tuple(events), tuple(refused))
 
 
-def _items(body: bytes) -> tuple[Sequence[msgspec.Raw], bool]:
+def _items(body: bytes) -> Sequence[msgspec.Raw]:
     start = body.lstrip()[:1]
     try:
         if start == b"[":
@@ -93,7 +92,7 @@ def _items(body: bytes) -> tuple[Sequence[msgspec.Raw], bool]:
         elif start == b"{" and _is_envelope(body):
             items = _decode_envelope(body).events
         else:
-            return (msgspec.Raw(body),), True
+            return (msgspec.Raw(body),)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise _invalid(error) from error
     if not items:
@@ -104,7 +103,7 @@ def _items(body: bytes) -> tuple[Sequence[msgspec.Raw], bool]:
             field="events",
             remedy="send it in parts",
         )
-    return items, False
+    return items
 
 
 def _is_envelope(body: bytes) -> bool:
@@ -114,7 +113,6 @@ def _is_envelope(body: bytes) -> bool:
 def _event(raw: bytes, tenant: str, now: float, index: int) -> Event:
     try:
         new = _decode_event(raw)
-        msgspec.json.encode(new).decode()  # half a surrogate pair can be read, but never be kept
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise _invalid(error) from error
     if tenant and new.tenant not in {"", tenant}:

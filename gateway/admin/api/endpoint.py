@@ -72,8 +72,11 @@ class Endpoint:
     Attributes:
         role: who may; None for everybody.
         staff: refuse users of one tenant.
+        program: the table of [sources] whose token is enough in place of a session; empty: none is.
+        prefix: what stands before the path.
         query: struct of the query's parameters; every field is optional.
         body: struct of the JSON body.
+        reads: what the body holds where the handler reads it by itself; then only for the documentation.
         answer: type of the answer; None for 204.
         media_type: of the answer, where it is not JSON.
         verb: name of the audit line written after success; empty for reading, and where the port or the session
@@ -87,8 +90,11 @@ class Endpoint:
     tag: str
     role: Role | None
     staff: bool = False
+    program: str = ""
+    prefix: str = PREFIX
     query: type[msgspec.Struct] | None = None
     body: type[msgspec.Struct] | None = None
+    reads: type[msgspec.Struct] | None = None
     answer: Any = None
     status: int = 200
     media_type: str = "application/json"
@@ -111,10 +117,10 @@ class Endpoint:
         async def serve(request: Request) -> Response:
             return await self._serve(api, request)
 
-        return Route(PREFIX + self.path, serve, methods=[self.method], name=self.name)
+        return Route(self.prefix + self.path, serve, methods=[self.method], name=self.name)
 
     async def _serve(self, api: Api, request: Request) -> Response:
-        if self.role is not None:
+        if self.role is not None and not (self.program and api.auth.is_program(request, self.program)):
             caller = await api.auth.check(request, self.role)
             if self.staff:
                 tenancy.staff_only(caller.actor)

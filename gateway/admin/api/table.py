@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.admin.api import (
     configuration,
+    events,
     incidents,
     keys,
     objectives,
@@ -33,5 +34,6 @@ ENDPOINTS = (
     *keys.ENDPOINTS,
     *revocations.ENDPOINTS,
     *configuration.ENDPOINTS,
+    *events.ENDPOINTS,
     *trail.ENDPOINTS,
 )

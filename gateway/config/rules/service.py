@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SOCKET_NAME = "control.sock"  # the longest name of a socket in the run folder
 LONGEST_SOCKET = 107  # sun_path holds 108 bytes on Linux with its final NUL
 # What control answers on; in shared mode no route may take these.
-RESERVED = ("/", "/dashboard", "/api/v1", "/metrics", "/docs", "/openapi.json", "/health")
+RESERVED = ("/", "/dashboard", "/api/v1", "/v1/events", "/v1/agents", "/metrics", "/docs", "/openapi.json", "/health")
 _STORE = re.compile(r"(sqlite:///(?!:memory:).+|postgresql://.+)")
 _REDIS_OPTIONS = frozenset({"db", "ssl_ca_certs"})  # of the URL's query: what a worker's connection understands
 _REDIS_SCHEMES = frozenset({"redis", "rediss", "unix", "redis+cluster", "rediss+cluster"})

@@ -67,7 +67,7 @@ def test_every_route_of_the_api_is_in_the_document_and_the_other_way_round():
     served = {
         (route.path, method.lower())
         for route in Admin().app.routes
-        if isinstance(route, Route) and route.path.startswith(PREFIX)
+        if isinstance(route, Route) and route.path.startswith((PREFIX, "/v1/"))
         for method in route.methods - {"HEAD"}
     }
     assert served == {(path, method) for path, method, _ in OPERATIONS}

@@ -135,7 +135,7 @@ def test_the_usual_variables_are_filled_in():
         ("", ()),
         (
             'bind = "shared"\nmetrics = "token"',
-            ("/", "/dashboard", "/api/v1", "/metrics", "/docs", "/openapi.json", "/health"),
+            ("/", "/dashboard", "/api/v1", "/v1/events", "/v1/agents", "/metrics", "/docs", "/openapi.json", "/health"),
         ),
     ],
 )
