@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.domain.plan import ActionState
+from gateway.domain.plan import ACTIVE
 
 if TYPE_CHECKING:
     from gateway.domain.diagnosis import Diagnosis
     from gateway.domain.incident import Incident
 
-ACTIVE = frozenset({ActionState.APPROVED, ActionState.EXECUTED})
 FOLLOW_S = 60.0  # while nothing is done about it, the diagnosis follows the evidence in every pass this long …
 LOOK_AGAIN_S = 60.0  # … and this often afterwards
 

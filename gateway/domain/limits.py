@@ -73,3 +73,4 @@ class TenantPlan(msgspec.Struct, frozen=True):
     limits: tuple[Limit, ...]
     quotas: tuple[Quota, ...] = ()
     concurrency: tuple[ConcurrencyLimit, ...] = ()
+    priority: int = 0  # callers on plans of lower priority are turned away first when there is too much load

@@ -40,6 +40,12 @@ class ActionKind(StrEnum):
     RUN_OUTSIDE = "run_outside"  # what the operator configured under [actions]
 
 
+# What stays as it was done, instead of ending by itself.
+FOR_GOOD = frozenset({ActionKind.ROLL_BACK, ActionKind.RUN_OUTSIDE})
+ABOUT_CALLERS = frozenset({ActionKind.LIMIT_CALLER, ActionKind.BLOCK_CALLER})
+ABOUT_LOAD = frozenset({ActionKind.SHED_LOAD, ActionKind.OPEN_CIRCUIT, ActionKind.TIGHTEN_LIMIT})
+
+
 class ActionState(StrEnum):
     """Where an action stands."""
 
@@ -114,8 +120,9 @@ class Sample(msgspec.Struct, frozen=True):
 class Watch(msgspec.Struct, frozen=True):
     """What an action is judged by, saved with it so that a restarted control judges by the same.
 
-    The samples are taken at execution: ``target`` the one acted on, ``siblings`` the upstream's other targets,
-    ``place`` where the incident shows, ``others`` all other upstreams.
+    The samples are taken at execution: ``target`` what is ill, ``siblings`` what it is measured by (the upstream's other
+    targets, a split's other upstreams, or the same traffic before it began), ``place`` where the incident shows,
+    ``others`` all other upstreams.
     """
 
     signal: str = "error_rate"  # a Signal
@@ -124,6 +131,7 @@ class Watch(msgspec.Struct, frozen=True):
     route: str = ""  # the incident's place
     place_upstream: str = ""
     patience_s: float = 10.0  # how long the upstream may take to answer: an earlier look sees only the quick answers
+    settle_s: float = 0.0  # how long what was done takes to show
     before: Sample = Sample()
     target: Sample = Sample()
     siblings: Sample = Sample()
@@ -175,6 +183,7 @@ class Action(msgspec.Struct, frozen=True):
     command: str = ""  # which of [actions]
     revision: int = 0  # the configuration to go back to
     from_revision: int = 0  # the one that is left, and returned to if it was not to blame
+    blast: float = 0.0  # share of the upstream's requests that is concerned, 0..1, as seen when it was proposed
     dry: bool = False  # written down, and nothing was done
     undo_command: str = ""  # which of [actions] takes it back; empty: nothing does
 

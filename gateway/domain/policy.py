@@ -6,7 +6,7 @@ import msgspec
 
 from gateway.domain.hours import Daily, Hours
 from gateway.domain.incident import Severity
-from gateway.domain.plan import Mode
+from gateway.domain.plan import Mode, Risk
 
 
 class DetectSettings(msgspec.Struct, frozen=True):
@@ -37,6 +37,31 @@ class DiagnoseSettings(msgspec.Struct, frozen=True):
     per_day_usd: float = 5.0
 
 
+class OutsideCommand(msgspec.Struct, frozen=True):
+    """One of [actions]: what the operator lets be done outside the gateway, and for which upstream.
+
+    ``kind`` and ``do`` say what; ``settings`` holds the rest of the table, none of it a secret: a name that ends in
+    ``_env`` or ``_file`` says where that stands.
+    """
+
+    name: str
+    kind: str  # webhook, ssh, kubernetes, aws
+    upstream: str
+    do: str = ""  # kubernetes: restart, scale, undo; aws: redeploy, capacity, terminate
+    risk: Risk = Risk.MODERATE
+    dry_run: bool = True
+    per_hour: int = 1
+    timeout_s: float = 30.0
+    settle_s: float = 60.0  # how long its effect takes to show in traffic
+    undo: str = ""  # another of [actions] that takes it back
+    only_undo: bool = False  # never proposed by itself
+    settings: tuple[tuple[str, str], ...] = ()
+
+    def get(self, name: str) -> str:
+        """One of its settings; empty when it is not set."""
+        return dict(self.settings).get(name, "")
+
+
 class RemediateSettings(msgspec.Struct, frozen=True):
     """What may run by itself, and how far."""
 
@@ -44,6 +69,10 @@ class RemediateSettings(msgspec.Struct, frozen=True):
     max_ejected: float = 0.5  # share of an upstream's targets that may be out at once
     eject_for_s: float = 600.0  # time to live of an ejection
     approval_ttl_s: float = 1800.0  # an undecided action lapses after this
+    max_shed: float = 0.5  # share of an upstream's requests that may be turned away here
+    hold_for_s: float = 600.0  # time to live of every other action in the gateway
+    commands: tuple[OutsideCommand, ...] = ()  # what may be done outside
+    ran: tuple[tuple[str, float], ...] = ()  # which of them ran lately, and when
 
 
 class NotifyChannel(msgspec.Struct, frozen=True):

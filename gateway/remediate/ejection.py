@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 _LOOK_BACK_S = 60.0
 _LOOK_BACK_LEAST_S = 5.0
 # A difference under two points is not worth half of an upstream's capacity, however certain it is.
-_MATERIAL = 0.02
+MATERIAL = 0.02
 # A request counts as slow beyond one and a half times what 95 % of the good ones take.
 _SLOW_FACTOR = 1.5
-_BEFORE_ONSET_S = 300.0
-_SLOWEST_PATIENCE_S = 30.0
+BEFORE_ONSET_S = 300.0
+SLOWEST_PATIENCE_S = 30.0
 _TAKES_OUT = frozenset({DirectiveKind.EJECT_TARGET})
 
 
@@ -141,8 +141,8 @@ def _distinct(situation: Situation, upstream: Upstream, target: str, already_out
     """By which signal the traffic of right now tells the target from its siblings; a diagnosis alone never acts."""
     siblings = frozenset(one.name for one in upstream.targets) - {target} - already_out
     why = Refusal(f"{target} is not clearly worse than the other targets of {upstream.name} in the last minute")
-    for signal in _signals(situation.incident.signal):
-        slow_us = _slow_line(situation, upstream.name, siblings) if signal is Signal.LATENCY else 0
+    for signal in signals(situation.incident.signal):
+        slow_us = slow_line(situation, upstream.name, siblings) if signal is Signal.LATENCY else 0
         if signal is Signal.LATENCY and not slow_us:
             continue
         watch = Watch(
@@ -151,12 +151,12 @@ def _distinct(situation: Situation, upstream: Upstream, target: str, already_out
             onset=situation.begun,
             route=situation.incident.place.route,
             place_upstream=situation.incident.place.upstream,
-            patience_s=max(10.0, min(upstream.timeout.header_s + 2, _SLOWEST_PATIENCE_S)),
+            patience_s=max(10.0, min(upstream.timeout.header_s + 2, SLOWEST_PATIENCE_S)),
         )
         ill, well = compare(situation, upstream.name, target, siblings, watch)
         if not well.requests:
             return Refusal(f"the other targets of {upstream.name} had no traffic to compare {target} with")
-        if lower(well, ill) and ill.share - well.share >= _MATERIAL:
+        if lower(well, ill) and ill.share - well.share >= MATERIAL:
             if well.share <= ill.share / 2:
                 return msgspec.structs.replace(watch, target=ill, siblings=well)
             why = Refusal(
@@ -166,7 +166,8 @@ def _distinct(situation: Situation, upstream: Upstream, target: str, already_out
     return why
 
 
-def _signals(first: Signal) -> tuple[Signal, ...]:
+def signals(first: Signal) -> tuple[Signal, ...]:
+    """By what to look for a difference, the incident's own signal first."""
     # A caller may be slow because its callee fails at once and is retried, so both are looked at.
     return (Signal.LATENCY, Signal.ERROR_RATE) if first is Signal.LATENCY else (Signal.ERROR_RATE, Signal.LATENCY)
 
@@ -191,7 +192,7 @@ def compare(
     return ill, well
 
 
-def _slow_line(situation: Situation, upstream: str, siblings: frozenset[str]) -> int:
+def slow_line(situation: Situation, upstream: str, siblings: frozenset[str]) -> int:
     """Microseconds beyond which a request counts as slow; 0 when there is nothing to draw the line from."""
     start = look_back(situation.begun, situation.now)
     onset = situation.incident.onset
@@ -201,7 +202,7 @@ def _slow_line(situation: Situation, upstream: str, siblings: frozenset[str]) ->
         where=lambda key: forwarded(key) and key.upstream == upstream and key.target in siblings,
     )
     before = situation.window.total(
-        onset - _BEFORE_ONSET_S, onset, where=lambda key: forwarded(key) and key.upstream == upstream
+        onset - BEFORE_ONSET_S, onset, where=lambda key: forwarded(key) and key.upstream == upstream
     )
     lines = [p95 for tally in (beside, before) if (p95 := quantile(tally.latency, 0.95)) is not None]
     return round(max(lines) * _SLOW_FACTOR) if lines else 0

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.domain.incident import Signal
-from gateway.domain.plan import Action, ActionState, Sample
+from gateway.domain.plan import ABOUT_LOAD, FOR_GOOD, Action, ActionKind, ActionState, Sample
 from gateway.remediate.comparison import log_odds, lower, sample
+from gateway.remediate.field import beside, field_name, ill
 from gateway.remediate.verification import after, grew_worse
 from gateway.remediate.wording import counted, percent, span, what_is_bad
 
@@ -28,6 +29,8 @@ _WELL_ERRORS = 0.02
 _ILL_MOST = 0.5
 # How much of the newest traffic tells whether the remaining targets still cope.
 _COPING_S = 15.0
+# Load that goes well at this share of what was held back goes well at all of it.
+_MOST_TRIED = 0.6
 
 
 class TrialPolicy(msgspec.Struct, frozen=True):
@@ -48,10 +51,11 @@ class Keep(msgspec.Struct, frozen=True, tag="keep"):
 
 
 class TrialAt(msgspec.Struct, frozen=True, tag="trial"):
-    """Let ``share`` of the usual traffic try the target."""
+    """Let ``share`` of what is held back through; ``anew``: judged by itself, not with the trial before it."""
 
     share: float
     reason: str
+    anew: bool = False
 
 
 class Extend(msgspec.Struct, frozen=True, tag="extend"):
@@ -73,7 +77,14 @@ class Revert(msgspec.Struct, frozen=True, tag="revert"):
     reason: str
 
 
-Step = Keep | TrialAt | Extend | Restore | Revert
+class Settle(msgspec.Struct, frozen=True, tag="settle"):
+    """It was done for good and there is nothing to take back, or no reason to; ``escalate``: it did not help."""
+
+    reason: str
+    escalate: bool = False
+
+
+Step = Keep | TrialAt | Extend | Restore | Revert | Settle
 
 DEFAULT_POLICY = TrialPolicy()
 
@@ -82,16 +93,50 @@ def next_step(action: Action, window: Window, now: float, policy: TrialPolicy = 
     """What to do with an executed action now; everything it needs is in the action and in recent traffic."""
     if action.state is not ActionState.EXECUTED:
         return Keep()
+    if action.kind in FOR_GOOD:
+        return _for_good(action)
     if now >= action.effect_until:
         return Restore(f"its time to live of {span(action.ttl_s)} ended")
-    verdict = action.outcome.verdict if action.outcome else "watching"
-    if verdict in {"no_effect", "worse"}:
-        return Revert(action.outcome.statement if action.outcome else verdict)
-    if now - (action.executed_at or now) > policy.longest_life_s:
-        return Revert(f"it was prolonged for {span(policy.longest_life_s)}; a person has to decide anew")
+    if why := _to_revert(action, now, policy):
+        return Revert(why)
     if action.trial.share > 0:
         return _during_trial(action, window, now, policy)
-    return Keep() if verdict == "watching" else _in_full_effect(action, window, now, policy)
+    return Keep() if _verdict(action) == "watching" else _in_full_effect(action, window, now, policy)
+
+
+def of_caller(action: Action, now: float, policy: TrialPolicy, *, goes_on: bool, why: str) -> Step:
+    """The same for an action about one caller: what it asks for is seen while it is refused, so no trial is needed."""
+    if action.state is not ActionState.EXECUTED:
+        return Keep()
+    if why_not := _to_revert(action, now, policy):
+        return Revert(why_not)
+    room_s = min(policy.longest_trial_s, action.ttl_s / 2)
+    if _verdict(action) == "watching" or now < min(
+        action.trial.since + action.trial.pause_s, action.effect_until - room_s
+    ):
+        return Restore(f"its time to live of {span(action.ttl_s)} ended") if now >= action.effect_until else Keep()
+    return _prolong(action, policy, f"it goes on: {why}") if goes_on else Restore(f"it is over: {why}")
+
+
+def _verdict(action: Action) -> str:
+    return action.outcome.verdict if action.outcome else "watching"
+
+
+def _to_revert(action: Action, now: float, policy: TrialPolicy) -> str:
+    """Why it has to go and a person to come, or empty."""
+    if action.outcome is not None and action.outcome.verdict in {"no_effect", "worse"}:
+        return action.outcome.statement
+    if now - (action.executed_at or now) > policy.longest_life_s:
+        return f"it was prolonged for {span(policy.longest_life_s)}; a person has to decide anew"
+    return ""
+
+
+def _for_good(action: Action) -> Step:
+    verdict = action.outcome.verdict if action.outcome else "watching"
+    said = action.outcome.statement if action.outcome else verdict
+    if verdict in {"no_effect", "worse"}:
+        return Revert(said) if action.revision else Settle(said, escalate=True)
+    return Keep() if verdict == "watching" else Settle(said)
 
 
 def _in_full_effect(action: Action, window: Window, now: float, policy: TrialPolicy) -> Step:
@@ -99,16 +144,26 @@ def _in_full_effect(action: Action, window: Window, now: float, policy: TrialPol
     seen = after(action, window, max(action.trial.since, now - _COPING_S), now)
     if grew_worse(watch.before, seen.upstream, watch.others, seen.others):
         return Revert(
-            f"the remaining targets of {action.upstream} do not cope: {counted(seen.upstream)} {what_is_bad(watch)} "
+            f"{_what_is_left(action)} not cope: {counted(seen.upstream)} {what_is_bad(watch)} "
             f"now, {counted(watch.before)} before the action"
         )
     # A trial has to come to an end before the effect does.
     room = min(policy.longest_trial_s + watch.patience_s, action.ttl_s / 2)
     if now >= min(action.trial.since + action.trial.pause_s, action.effect_until - room):
-        return TrialAt(
-            policy.share, f"{action.target} of {action.upstream} gets {percent(policy.share)} of its usual traffic"
-        )
+        return TrialAt(policy.share, _tries(action, policy.share))
     return Keep()
+
+
+def _what_is_left(action: Action) -> str:
+    if action.kind is ActionKind.EJECT_TARGET:
+        return f"the remaining targets of {action.upstream} do"
+    return f"what {field_name(action)} still gets does"
+
+
+def _tries(action: Action, share: float) -> str:
+    if action.kind in ABOUT_LOAD:
+        return f"{percent(share)} of what was kept from {action.object} is let through"
+    return f"{action.object} gets {percent(share)} of its usual traffic"
 
 
 def _during_trial(action: Action, window: Window, now: float, policy: TrialPolicy) -> Step:
@@ -116,21 +171,25 @@ def _during_trial(action: Action, window: Window, now: float, policy: TrialPolic
     start = (
         action.trial.since - action.trial.since % 5
     )  # the target was out before, so all that the cell holds belongs to the trial
-    seen = sample(
-        window, watch, start, now, lambda key: key.upstream == action.upstream and key.target == action.target
-    )
-    beside = sample(
-        window, watch, start, now, lambda key: key.upstream == action.upstream and key.target != action.target
-    )
-    well, ill = _expectations(action, beside)
-    odds = log_odds(seen, well, ill)
-    return _judged(action, seen, odds, now, policy, clean=not lower(beside, seen))
+    seen = sample(window, watch, start, now, ill(action))
+    where = beside(action)
+    control = sample(window, watch, start, now, where) if where is not None else Sample()
+    well, bad = _expectations(action, control)
+    odds = log_odds(seen, well, bad)
+    step = _judged(action, seen, odds, now, policy, clean=not lower(control, seen))
+    if isinstance(step, Restore) and action.kind in ABOUT_LOAD and action.trial.share < _MOST_TRIED:
+        # All at once would be the surge again: what was kept back comes step by step.
+        share = min(1.0, action.trial.share * policy.share_factor)
+        return TrialAt(
+            share, f"{_tries(action, share)}, it went well so far: {counted(seen)} {what_is_bad(watch)}", anew=True
+        )
+    return step
 
 
 def _judged(action: Action, seen: Sample, odds: float, now: float, policy: TrialPolicy, *, clean: bool) -> Step:
     """``odds`` speak for the fault when positive; ``clean``: the target is no worse than its siblings, beyond luck."""
     elapsed, watch = now - action.trial.since, action.watch
-    numbers = f"at {action.target} {counted(seen)} {what_is_bad(watch)} in the trial"
+    numbers = f"at {action.target or field_name(action)} {counted(seen)} {what_is_bad(watch)} in the trial"
     if odds >= _SURE:
         return _prolong(action, policy, f"the fault is still there: {numbers}")
     if elapsed < watch.patience_s:

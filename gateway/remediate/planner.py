@@ -5,7 +5,10 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from gateway.domain.plan import Action, ActionKind, ActionState
+import msgspec
+
+from gateway.domain.callers import Callers
+from gateway.domain.plan import ACTIVE, FOR_GOOD, Action, ActionKind, ActionState, Risk
 from gateway.domain.topology import Topology
 from gateway.remediate.catalogue import CATALOGUE
 from gateway.remediate.situation import Draft, Plan, Refusal, Situation
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gateway.domain.diagnosis import Diagnosis, Hypothesis
-    from gateway.domain.incident import Incident, Place
+    from gateway.domain.incident import Change, Incident, Place
     from gateway.domain.policy import RemediateSettings
     from gateway.domain.snapshot import Snapshot
     from gateway.domain.window import Window
@@ -23,7 +26,10 @@ if TYPE_CHECKING:
 _CLOSE_ENOUGH = 0.5
 # At most so many proposals at a time: people decide between few things, and the cap on ejections is small.
 _MOST = 3
-_UNDECIDED_OR_ACTIVE = frozenset({ActionState.PENDING, ActionState.APPROVED, ActionState.EXECUTED})
+_UNDECIDED_OR_ACTIVE = ACTIVE | {ActionState.PENDING}
+_DONE = frozenset({ActionState.KEPT, ActionState.UNKNOWN})
+# What makes two actions of a kind the same one.
+_IDENTITY = ("upstream", "target", "route", "caller", "command", "from_revision")
 _DID_NOT_HELP = frozenset({"no_effect", "worse"})
 
 
@@ -34,6 +40,9 @@ def candidates(
     window: Window,
     settings: RemediateSettings,
     now: float,
+    *,
+    callers: Callers | None = None,
+    changes: tuple[Change, ...] = (),
 ) -> Plan:
     """What could be done about the leading hypotheses, best first, each PENDING; and why not more.
 
@@ -51,14 +60,34 @@ def candidates(
             # Its own incident acts there, and only there can it be judged whether that helped.
             why_not.append(f"{cause.upstream} neither calls {_services(shows, topology)} nor is called by it.")
             continue
-        situation = Situation(incident, cause, snapshot, window, settings, now)
-        for kind in CATALOGUE:
-            made = _propose(kind, situation)
-            if isinstance(made, Action) and all(made.id != other.id for other in actions):
-                actions.append(made)
-            elif isinstance(made, Refusal):
-                why_not.append(f"{CATALOGUE[kind].title}: {made.reason}.")
+        situation = Situation(
+            incident,
+            cause,
+            snapshot,
+            window,
+            settings,
+            now,
+            callers=callers or Callers(),
+            changes=changes,
+            commands=settings.commands,
+        )
+        made = _first_fitting(situation, why_not)
+        if made is not None and all(made.id != other.id for other in actions):
+            actions.append(made)
     return Plan(actions=tuple(actions[:_MOST]), why_not=tuple(dict.fromkeys(why_not)))
+
+
+def _first_fitting(situation: Situation, why_not: list[str]) -> Action | None:
+    """The first action of the catalogue that fits the cause; what does not fit says why."""
+    for kind in CATALOGUE:
+        draft = CATALOGUE[kind].propose(situation)
+        made = draft if isinstance(draft, Refusal) else _considered(kind, draft, situation)
+        if isinstance(made, Action):
+            return made
+        why_not.append(f"{CATALOGUE[kind].title}: {made.reason}.")
+        if isinstance(made, _Waits):
+            return None  # what comes after it is only tried when it did not help
+    return None
 
 
 def chosen(actions: tuple[Action, ...], suggested: Iterable[str]) -> tuple[Action, ...]:
@@ -80,48 +109,66 @@ def _services(shows: Iterable[Place], topology: Topology) -> str:
     return " or ".join(sorted({found for place in shows if (found := topology.upstream_at(place))}))
 
 
-def _propose(kind: ActionKind, situation: Situation) -> Action | Refusal:
-    earlier = tuple(_same(kind, situation))
-    if any(action.state in _UNDECIDED_OR_ACTIVE for action in earlier):
-        return Refusal(f"{situation.hypothesis.target} has such an action already, undecided or in force")
-    if any(action.outcome is not None and action.outcome.verdict in _DID_NOT_HELP for action in earlier):
-        return Refusal(f"it was tried at {situation.hypothesis.target} in this incident and did not help")
-    if any(action.state is ActionState.REJECTED for action in earlier):
-        return Refusal(f"it was declined for {situation.hypothesis.target} in this incident")
+class _Waits(Refusal, frozen=True):
+    """Such an action stands already."""
+
+
+def _considered(kind: ActionKind, draft: Draft, situation: Situation) -> Action | Refusal:
+    """The action, unless the incident has had it already; what was before an earlier one has been dealt with."""
+    earlier = tuple(_same(kind, draft, situation))
+    thing = draft.target or draft.caller or draft.command or draft.upstream
+    if (why := _settled(kind, thing, earlier)) is not None:
+        return why
     ended = max((action.ended_at or 0.0 for action in earlier if action.executed_at is not None), default=0.0)
-    draft = CATALOGUE[kind].propose(situation._replace(since=ended))
-    return draft if isinstance(draft, Refusal) else _action(kind, draft, situation, ordinal=len(earlier))
+    if ended:
+        again = CATALOGUE[kind].propose(situation._replace(since=ended))
+        if isinstance(again, Refusal):
+            return again
+        draft = again
+    action = _action(kind, draft, situation, ordinal=len(earlier))
+    assessed = CATALOGUE[kind].risk(action, situation.snapshot, situation.settings, situation.now)
+    if assessed.forbidden:
+        return Refusal(f"{thing}: {assessed.forbidden}")
+    return msgspec.structs.replace(action, risk=assessed.risk, risk_reason=assessed.reason)
 
 
-def _same(kind: ActionKind, situation: Situation) -> Iterator[Action]:
-    cause = situation.hypothesis
+def _settled(kind: ActionKind, thing: str, earlier: tuple[Action, ...]) -> Refusal | None:
+    """Why the same is not proposed again in this incident, or None."""
+    if any(action.state in _UNDECIDED_OR_ACTIVE for action in earlier):
+        return _Waits(f"{thing} has such an action already, undecided or in force")
+    if any(action.outcome is not None and action.outcome.verdict in _DID_NOT_HELP for action in earlier):
+        return Refusal(f"it was tried at {thing} in this incident and did not help")
+    if any(action.state is ActionState.REJECTED for action in earlier):
+        return Refusal(f"it was declined for {thing} in this incident")
+    done = _DONE | {ActionState.FAILED} if kind in FOR_GOOD else _DONE
+    if any(action.state in done for action in earlier):
+        return Refusal(f"it was done for {thing} in this incident, or tried")
+    return None
+
+
+def _same(kind: ActionKind, draft: Draft, situation: Situation) -> Iterator[Action]:
+    what = tuple(getattr(draft, name) for name in _IDENTITY)
     return (
         action
         for action in situation.incident.actions
-        if (action.kind, action.upstream, action.target) == (kind, cause.upstream, cause.target)
+        if action.kind is kind and tuple(getattr(action, name) for name in _IDENTITY) == what
     )
 
 
 def _action(kind: ActionKind, draft: Draft, situation: Situation, *, ordinal: int) -> Action:
     incident, now = situation.incident, situation.now
-    assessed = CATALOGUE[kind].risk(draft.upstream, draft.target, situation.snapshot, situation.settings, now, but="")
     # The id follows from what it is, so planning again after a crash gives the same action, not a second one.
-    identity = "\x1f".join((incident.id, kind, draft.upstream, draft.target, str(ordinal)))
+    more = [value for name in _IDENTITY[2:] if (value := getattr(draft, name))]
+    identity = "\x1f".join((incident.id, kind, draft.upstream, draft.target, *map(str, more), str(ordinal)))
     return Action(
         id=f"a-{sha256(identity.encode()).hexdigest()[:12]}",
         incident_id=incident.id,
         kind=kind,
-        upstream=draft.upstream,
-        target=draft.target,
-        ttl_s=draft.ttl_s,
-        risk=assessed.risk,
-        risk_reason=assessed.reason,
-        effect=draft.effect,
-        undo=draft.undo,
-        success_signal=draft.success_signal,
+        risk=Risk.CRITICAL,  # until it is assessed
+        risk_reason="",
         state=ActionState.PENDING,
         created_at=now,
         expires_at=now + situation.settings.approval_ttl_s,
         tenant=incident.tenant,
-        watch=draft.watch,
+        **{name: getattr(draft, name) for name in Draft.__struct_fields__},
     )

@@ -44,7 +44,7 @@ def decide(risk: Risk, mode: Mode) -> Decision:
 
 def assess(action: Action, snapshot: Snapshot, settings: RemediateSettings, now: float) -> Assessment:
     """The action's risk as things stand: other directives in force and health ejections count against it."""
-    return CATALOGUE[action.kind].risk(action.upstream, action.target, snapshot, settings, now, but=action.directive_id)
+    return CATALOGUE[action.kind].risk(action, snapshot, settings, now)
 
 
 def objection(action: Action, snapshot: Snapshot, settings: RemediateSettings, now: float) -> str:

@@ -1,9 +1,10 @@
 """Whether an executed action helped, told from the gateway's own traffic before and after. Pure.
 
-Four groups of requests are compared, each with Fisher's exact test: the upstream acted on (must get better), the place
-where the incident shows (must not get worse), the upstream's other targets before the action (the control: had they
-been as bad, their recovery would not be the action's doing), and all other upstreams (when everything gets worse, the
-action is not to blame). Significance alone is no verdict: the effect must also be half of what the action promised.
+Four groups of requests are compared, each with Fisher's exact test: those acted on (must get better), the place where
+the incident shows (must not get worse), the control beside it before the action (an upstream's other targets, a split's
+other upstreams: had they been as bad, their recovery would not be the action's doing), and all other upstreams (when
+everything gets worse the action is not to blame, and when everything gets better it is not to thank). Significance
+alone is no verdict: the effect must also be half of what the action promised.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from gateway.domain.plan import Action, Outcome, Sample
+from gateway.domain.plan import Action, ActionKind, Outcome, Sample
 from gateway.remediate.comparison import less, lower, sample
 from gateway.remediate.ejection import look_back
+from gateway.remediate.field import acted_on, beside, field_name, ill, untouched
 from gateway.remediate.wording import counted, what_is_bad
 
 if TYPE_CHECKING:
@@ -56,16 +58,17 @@ def begin(action: Action, window: Window, now: float) -> Action:
     def measured(where: Where) -> Sample:
         return sample(window, watch, start, now, where)
 
-    target = measured(lambda key: key.upstream == action.upstream and key.target == action.target)
-    siblings = measured(lambda key: key.upstream == action.upstream and key.target not in {action.target, ""})
+    target = measured(ill(action))
+    control = beside(action)
+    siblings = measured(control) if control is not None else Sample()
     seen = msgspec.structs.replace(
         watch,
-        before=measured(lambda key: key.upstream == action.upstream),
+        before=measured(acted_on(action)),
         # Hours may lie between proposal and approval; when nothing came meanwhile, what was shown still stands.
         target=target if target.requests else watch.target,
         siblings=siblings if siblings.requests else watch.siblings,
         place=measured(lambda key: _at_place(action, key)),
-        others=measured(lambda key: key.upstream not in {action.upstream, watch.place_upstream}),
+        others=measured(untouched(action)),
     )
     return msgspec.structs.replace(action, watch=seen)
 
@@ -77,17 +80,23 @@ def faded(measured: Action) -> str:
         return ""
     return (
         f"it is no longer needed: in the last minute {counted(target)} {what_is_bad(measured.watch)} at "
-        f"{measured.target}, {counted(siblings)} at the others"
+        f"{measured.object}, {counted(siblings)} {'at the others' if beside(measured) else 'before it began'}"
     )
 
 
 def verify(action: Action, window: Window, now: float) -> Outcome:
     """What can be said ``now``; "watching" until it is clear, at the latest two minutes after the execution."""
     executed_at = action.executed_at or now
-    elapsed = now - executed_at - SETTLE_S
+    settled_at = executed_at + SETTLE_S + action.watch.settle_s
+    elapsed = now - settled_at
+    if action.kind is ActionKind.OPEN_CIRCUIT:
+        # Nothing reaches it, so nothing can be told before the trial.
+        return _outcome(
+            action, "too_little_traffic", Sample(), now, "Whether it is well is seen when some requests try it."
+        )
     if elapsed < LOOK_AFTER_S:
         return _outcome(action, "watching", Sample(), now, "Traffic since the action is being watched.")
-    seen = after(action, window, executed_at + SETTLE_S, now)
+    seen = after(action, window, settled_at, now)
     if min(seen.upstream.requests, action.watch.before.requests) < _FEWEST:
         if elapsed < GIVE_UP_S:
             return _outcome(action, "watching", seen.upstream, now, "There is little traffic; watching on.")
@@ -102,14 +111,14 @@ def verify(action: Action, window: Window, now: float) -> Outcome:
 def after(action: Action, window: Window, start: float, now: float) -> After:
     """The traffic since ``start``; only its newest part once that holds enough requests."""
     recent = max(start, now - _RECENT_S)
-    if sample(window, action.watch, recent, now, lambda key: key.upstream == action.upstream).requests < _PLENTY:
+    if sample(window, action.watch, recent, now, acted_on(action)).requests < _PLENTY:
         recent = start
 
     def measured(where: Where) -> Sample:
         return sample(window, action.watch, recent, now, where)
 
     return After(
-        upstream=measured(lambda key: key.upstream == action.upstream),
+        upstream=measured(acted_on(action)),
         place=measured(lambda key: _at_place(action, key)),
         others=measured(lambda key: key.upstream not in {action.upstream, action.watch.place_upstream}),
     )
@@ -127,7 +136,7 @@ def grew_worse(before: Sample, now: Sample, others_before: Sample, others_now: S
 
 def _verdict(action: Action, seen: After) -> tuple[str, str]:
     watch = action.watch
-    name, verb = action.upstream, what_is_bad(watch)
+    name, verb = field_name(action), what_is_bad(watch)
     numbers = f"{name}: {counted(watch.before)} {verb} before, {counted(seen.upstream)} after"
     if harm := _harm(action, seen, numbers):
         return "worse", harm
@@ -137,12 +146,23 @@ def _verdict(action: Action, seen: After) -> tuple[str, str]:
         if as_promised:
             return "too_little_traffic", f"It looks better, but so few requests may be luck. {numbers}."
         return "no_effect", f"It did not help. {numbers}."
-    by_themselves = watch.siblings.share - seen.upstream.share
-    if lower(seen.upstream, watch.siblings) and by_themselves >= _HALF * removed:
-        return "no_effect", f"The untouched targets recovered as well, so it was not the action. {numbers}."
+    if by_itself := _by_itself(action, seen, removed):
+        return "no_effect", f"{by_itself}, so it was not the action. {numbers}."
     if not as_promised:
         return "no_effect", f"It helped less than half as much as it should have. {numbers}."
     return "helped", f"It helped. {numbers}{_about_place(action, seen)}."
+
+
+def _by_itself(action: Action, seen: After, removed: float) -> str:
+    """What recovered as well though nothing was done there, or empty: difference in differences."""
+    watch = action.watch
+    by_themselves = watch.siblings.share - seen.upstream.share
+    if beside(action) is not None and lower(seen.upstream, watch.siblings) and by_themselves >= _HALF * removed:
+        return f"The untouched {'targets' if action.target else 'upstreams'} recovered as well"
+    elsewhere = watch.others.share - seen.others.share
+    if lower(seen.others, watch.others) and elsewhere >= _HALF * removed:
+        return f"Other upstreams recovered as well ({counted(watch.others)} before, {counted(seen.others)} after)"
+    return ""
 
 
 def _harm(action: Action, seen: After, numbers: str) -> str:

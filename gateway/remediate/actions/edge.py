@@ -1,4 +1,4 @@
-"""Acting on the edge itself: an ejection is one directive, replaced for a trial and withdrawn to undo it."""
+"""Acting on the edge itself: an action is one directive, replaced for a trial and withdrawn to undo it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from gateway import logs
-from gateway.domain.plan import ActionState
+from gateway.domain.plan import FOR_GOOD, ActionKind, ActionState
 from gateway.domain.snapshot import Directive, DirectiveKind
 
 if TYPE_CHECKING:
     from gateway.domain.plan import Action
+    from gateway.remediate.actions.executor import Executor
 
 _log = logs.get("remediate")
 _NOTE_LENGTH = 500
@@ -40,8 +41,8 @@ class DirectiveBoard(Protocol):
         ...
 
 
-class EjectTarget:
-    """Takes a target out of its upstream by a directive whose id follows from the action's."""
+class ByDirective:
+    """Carries out what workers do by themselves: one directive, whose kind and id follow from the action's."""
 
     dry = False
 
@@ -49,7 +50,7 @@ class EjectTarget:
         self._board = board
 
     async def execute(self, action: Action, now: float) -> Action:
-        """The target out of rotation for the action's time to live."""
+        """In full effect for the action's time to live."""
         executed = action.moved_to(ActionState.EXECUTED)
         until = now + action.ttl_s
         await self._issue(action, 0.0, now, until)
@@ -58,18 +59,18 @@ class EjectTarget:
         )
 
     async def trial(self, action: Action, share: float, now: float) -> Action:
-        """A small share of its usual traffic for the target, until its time to live ends or the trial is decided."""
+        """A share of what it holds back let through, until its time to live ends or the trial is decided."""
         await self._issue(action, share, now, action.effect_until)
         return action
 
     async def hold(self, action: Action, now: float) -> Action:
-        """Out again, and for a fresh time to live."""
+        """In full effect again, and for a fresh time to live."""
         until = now + action.ttl_s
         await self._issue(action, 0.0, now, until)
         return msgspec.structs.replace(action, effect_until=until)
 
     async def undo(self, action: Action, now: float, why: str) -> Action:
-        """The target back in rotation with its full share."""
+        """Everything as it was."""
         reverted = action.moved_to(ActionState.REVERTED)
         await self._board.withdraw(_directive_id(action))
         return msgspec.structs.replace(reverted, ended_at=now, note=why[:_NOTE_LENGTH])
@@ -78,7 +79,7 @@ class EjectTarget:
         await self._board.issue(
             Directive(
                 id=_directive_id(action),
-                kind=DirectiveKind.EJECT_TARGET,
+                kind=DirectiveKind(action.kind.value),
                 upstream=action.upstream,
                 target=action.target,
                 share=share,
@@ -88,8 +89,18 @@ class EjectTarget:
                 source="incident",
                 reason=f"incident {action.incident_id}",
                 action_id=action.id,
+                route=action.route,
+                caller=action.caller,
+                amount=action.amount,
+                by_plan=action.by_plan,
             )
         )
+
+
+def by_directive(board: DirectiveBoard) -> dict[ActionKind, Executor]:
+    """Who carries out each kind of action that workers do by themselves."""
+    executor = ByDirective(board)
+    return {kind: executor for kind in ActionKind if kind not in FOR_GOOD}
 
 
 class DryRun:

@@ -9,7 +9,6 @@ import msgspec
 from gateway.domain.diagnosis import Confidence, Diagnosis, Hypothesis, Report
 from gateway.domain.histogram import bin_of
 from gateway.domain.incident import Incident, IncidentState, Place, Severity, Signal
-from gateway.domain.plan import ActionKind
 from gateway.domain.policy import RemediateSettings
 from gateway.domain.routing import Route
 from gateway.domain.snapshot import Directive, Snapshot
@@ -17,7 +16,7 @@ from gateway.domain.traffic import SeriesKey, Tally
 from gateway.domain.upstreams import Target, Upstream
 from gateway.domain.window import Window
 from gateway.errors import ConflictError
-from gateway.remediate.actions.edge import EjectTarget
+from gateway.remediate.actions.edge import by_directive
 from gateway.remediate.closed_loop import Remediation
 
 T0 = 1_000_000.0
@@ -89,7 +88,7 @@ class World:
 
     def remediation(self) -> Remediation:
         return Remediation(
-            {ActionKind.EJECT_TARGET: EjectTarget(self.board)},
+            by_directive(self.board),
             self.window,
             lambda: self.snapshot,
             lambda: self.settings,

@@ -1,0 +1,77 @@
+"""Who asks for what, lately: requests counted by client address and by proven subject, for actions about callers. Pure.
+
+Memory is bounded: a cell that grows too large keeps its busiest callers, and those are the ones an action is about.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.domain.traffic import RequestRecord
+
+CELL_S = 5
+SPAN_S = 900
+_MOST = 4_000  # entries of a cell before it is cut …
+_KEPT = 2_000  # … to its busiest ones
+# A subject comes out of a token. One that is not as plain as this is known by its address only: its name would be shown
+# to people, and to a model.
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+-]{0,95}")
+
+
+class Seen(NamedTuple):
+    """One caller on one route."""
+
+    caller: str  # "client 192.0.2.7", "subject acme/ana"
+    route: str
+
+
+class Callers:
+    """Counts of the last quarter of an hour, in cells of five seconds."""
+
+    def __init__(self) -> None:
+        self._cells: dict[int, dict[Seen, int]] = {}
+        self.cut = 0  # entries let go of because a cell was full
+
+    def note(self, records: Iterable[RequestRecord]) -> None:
+        """Count finished requests, refused ones too: what is asked for, not what is given."""
+        newest = 0
+        for record in records:
+            if not record.route:
+                continue
+            at = int(record.completed_at) // CELL_S * CELL_S
+            newest = max(newest, at)
+            cell = self._cells.setdefault(at, {})
+            for caller in names(record):
+                seen = Seen(caller, record.route)
+                cell[seen] = cell.get(seen, 0) + 1
+            if len(cell) > _MOST:
+                self._cells[at] = self._cut(cell)
+        for old in [at for at in self._cells if at < newest - SPAN_S]:
+            del self._cells[old]
+
+    def asked(self, start: float, end: float, routes: frozenset[str]) -> dict[str, int]:
+        """Requests of each caller on these routes, in the cells that begin in [start, end)."""
+        out: dict[str, int] = {}
+        for at, cell in self._cells.items():
+            if start <= at < end:
+                for seen, count in cell.items():
+                    if seen.route in routes:
+                        out[seen.caller] = out.get(seen.caller, 0) + count
+        return out
+
+    def _cut(self, cell: dict[Seen, int]) -> dict[Seen, int]:
+        kept = dict(sorted(cell.items(), key=lambda entry: -entry[1])[:_KEPT])
+        self.cut += len(cell) - len(kept)
+        return kept
+
+
+def names(record: RequestRecord) -> tuple[str, ...]:
+    """What a request's caller is called in orders about callers; the address first."""
+    client = (f"client {record.client}",) if record.client else ()
+    if record.subject and _PLAIN.fullmatch(record.subject) and (not record.tenant or _PLAIN.fullmatch(record.tenant)):
+        return (*client, f"subject {record.tenant}/{record.subject}")
+    return client

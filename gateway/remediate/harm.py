@@ -1,0 +1,93 @@
+"""Whether some traffic is clearly worse than it was before the incident began, and how much there is of it. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from gateway.domain.incident import Signal
+from gateway.domain.plan import Watch
+from gateway.remediate.comparison import forwarded, lower, sample
+from gateway.remediate.ejection import BEFORE_ONSET_S, MATERIAL, SLOWEST_PATIENCE_S, look_back, signals, slow_line
+from gateway.remediate.situation import Refusal, Situation
+from gateway.remediate.wording import counted, what_is_bad
+
+if TYPE_CHECKING:
+    from gateway.domain.traffic import ErrorKind
+    from gateway.domain.upstreams import Upstream
+    from gateway.domain.window import Where
+
+# Requests per second are told from a quarter of a minute at least, and from the newest minute at most.
+_RATE_LEAST_S = 15.0
+_RATE_MOST_S = 60.0
+_FEWEST_BEFORE = 20  # requests before the onset that tell what is usual
+
+
+class Pressure(NamedTuple):
+    """How much is asked of an upstream, in requests per second, refused ones included."""
+
+    now: float
+    usual: float
+
+    @property
+    def factor(self) -> float:
+        """Now over usual; 1 when nothing is known of before."""
+        return self.now / self.usual if self.usual else 1.0
+
+
+def harm(situation: Situation, upstream: Upstream, where: Where, name: str) -> Watch | Refusal:
+    """By which signal ``where`` is worse than before it began, with both samples; why not, if it is not."""
+    start, onset = look_back(situation.begun, situation.now), situation.incident.onset
+    why = Refusal(f"{name} is not clearly worse in the last minute than before it began")
+    for signal in signals(situation.incident.signal):
+        slow_us = slow_line(situation, upstream.name, frozenset()) if signal is Signal.LATENCY else 0
+        if signal is Signal.LATENCY and not slow_us:
+            continue
+        watch = Watch(
+            signal=signal,
+            slow_us=slow_us,
+            onset=situation.begun,
+            route=situation.incident.place.route,
+            place_upstream=situation.incident.place.upstream,
+            patience_s=max(10.0, min(upstream.timeout.header_s + 2, SLOWEST_PATIENCE_S)),
+        )
+        now = sample(situation.window, watch, start, situation.now, where)
+        before = sample(situation.window, watch, onset - BEFORE_ONSET_S, onset, where)
+        if not before.requests:
+            return Refusal(f"nothing is known of {name} before it began")
+        if lower(before, now) and now.share - before.share >= MATERIAL:
+            return msgspec.structs.replace(watch, target=now, siblings=before)
+        why = Refusal(
+            f"{name} is not clearly worse than before it began ({counted(now)} {what_is_bad(watch)} now, "
+            f"{counted(before)} before)"
+        )
+    return why
+
+
+def pressure(situation: Situation, upstream: str) -> Pressure:
+    """What is asked of an upstream now and what was usual before the incident began."""
+    window, onset, now = situation.window, situation.incident.onset, situation.now
+
+    def asked(start: float, end: float) -> float:
+        total = window.total(start, end, where=lambda key: key.upstream == upstream).requests
+        return total / max(end - start, 1.0) if total else 0.0
+
+    end = now - now % 5
+    start = max(end - _RATE_MOST_S, min(onset - onset % 5, end - _RATE_LEAST_S))
+    first = max(onset - onset % 5 - BEFORE_ONSET_S, float(window.started_at or 0))
+    before = window.total(first, onset - onset % 5, where=lambda key: key.upstream == upstream).requests
+    usual = asked(first, onset - onset % 5) if before >= _FEWEST_BEFORE else 0.0
+    return Pressure(asked(start, end), usual)
+
+
+def share_of(situation: Situation, upstream: str, error: ErrorKind) -> float:
+    """How many of an upstream's requests of the last minute ended by ``error``, 0..1."""
+    start = look_back(situation.begun, situation.now)
+    total = situation.window.total(
+        start, situation.now, where=lambda key: key.upstream == upstream and forwarded(key)
+    ).requests
+    ended = situation.window.total(
+        start, situation.now, where=lambda key: key.upstream == upstream and key.error == error
+    ).requests
+    return ended / total if total else 0.0
