@@ -41,6 +41,9 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("sentinel_quotas_forgotten_total", "counter", (), "Callers whose used quota had no more room."),
     Metric(
+        "sentinel_buckets_forgotten_total", "counter", (), "Used buckets in a worker that had no more room: full anew."
+    ),
+    Metric(
         "sentinel_limiter_local_total",
         "counter",
         ("outcome",),

@@ -51,6 +51,7 @@ _FROM_WORKERS = frozenset(
         "sentinel_rate_limited_total",
         "sentinel_rate_limit_shadowed_total",
         "sentinel_quotas_forgotten_total",
+        "sentinel_buckets_forgotten_total",
         "sentinel_limiter_local_total",
         "sentinel_limiter_fallback_total",
         "sentinel_limiter_calls_total",

@@ -30,6 +30,7 @@ class LocalLimits:
         quotas: where quotas are counted.
         max_entries: buckets kept at most.
         wall: ticks since 2020, for quotas.
+        on_forgotten: told how many buckets were forgotten for want of room.
     """
 
     def __init__(
@@ -38,10 +39,11 @@ class LocalLimits:
         quotas: Quotas,
         max_entries: int,
         wall: Callable[[], int] = wall_ticks,
+        on_forgotten: Callable[[int], None] = lambda _number: None,
     ) -> None:
         self._live_workers = live_workers
         self._quotas = quotas
-        self._buckets = LocalBuckets(max_entries)
+        self._buckets = LocalBuckets(max_entries, on_forgotten)
         self._wall = wall
 
     def decide(self, limits: LimitSet, keys: list[LimitKey], seen: Seen | None = None) -> Verdict:
@@ -73,7 +75,7 @@ class LocalLimits:
                 if new is None:
                     continue
                 if each.interval > 0:
-                    table.put(key, new)
+                    table.put(key, new, now)
                 elif new != old:
                     quotas.write(key, new, wall)
         return answers

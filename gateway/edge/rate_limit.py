@@ -20,6 +20,7 @@ from gateway.edge.limit_groups import Groups
 from gateway.edge.limits import UNLIMITED, LimitSet, Verdict, wall_ticks
 from gateway.edge.local_limits import LocalLimits
 from gateway.edge.quotas import Quotas
+from gateway.edge.token_bucket import MAX_BUCKETS
 from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class RateLimiter:
         live_workers: Callable[[], int] = lambda: 1,
         number: int = 1,
         budget_s: float = 0.025,
-        max_local: int = 100_000,
+        max_local: int = MAX_BUCKETS,
         quotas: Quotas | None = None,
     ) -> None:
         self._counters = counters
@@ -151,7 +152,7 @@ class RateLimiter:
         self._live_workers = live_workers
         self._number = number
         self._quotas = quotas or Quotas(None, counters)
-        self._local = LocalLimits(live_workers, self._quotas, max_local)
+        self._local = LocalLimits(live_workers, self._quotas, max_local, on_forgotten=self._count_forgotten)
         self._under_way = UnderWay()
         self._groups = Groups()
         self._redis: Redis | None = link.calls(counters, budget_s, live_workers) if link is not None else None
@@ -257,6 +258,9 @@ class RateLimiter:
         route = exchange.route.name if exchange.route is not None else ""
         for rule in rules:
             self._counters.count("sentinel_rate_limit_shadowed_total", route, rule.scope)
+
+    def _count_forgotten(self, number: int) -> None:
+        self._counters.count("sentinel_buckets_forgotten_total", amount=number)
 
     def _decide_alone(self, exchange: Exchange, limits: LimitSet, group: Group) -> Verdict:
         """The verdict while Redis is away, by the route's own choice."""

@@ -6,16 +6,19 @@ the script for why. Ticks are 125 ns: for buckets of any clock the caller keeps 
 
 from __future__ import annotations
 
+from itertools import islice
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.edge.periods import KINDS, TICKS_PER_S, period
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
 # Sixteen years: with the ticks since 2020 it stays below 2^53, up to which the script's doubles are exact.
 MAX_CAPACITY = 4 * 10**15
+MAX_BUCKETS = 65_536  # kept in a process, 7 to 10 MiB; as many callers as quotas have room for
+FEW = 1024  # so many are never looked through
 PERIOD = 1 << 32  # a quota's state is number of the period x this + what was used
 
 
@@ -102,58 +105,78 @@ def _quota_now(state: int | None, each: Bucket, wall: int) -> tuple[int, int, bo
 
 
 class LocalBuckets:
-    """Buckets of this process, at most ``max_entries``; the one unused for longest is forgotten first."""
+    """Buckets of this process, at most ``max_entries``. Quotas are kept elsewhere (quotas.py).
 
-    def __init__(self, max_entries: int = 100_000) -> None:
-        self._states: dict[Hashable, int] = {}
+    A bucket that is full again is like one never used, so those are forgotten first: whenever there are twice as many
+    as the last time, all are looked through. Where ``max_entries`` are not full again, the eighth unused for longest is
+    forgotten. Many at a time, because finding the first entry of a dict whose first ones were deleted takes long.
+
+    Callers are kept as their name's hash, which takes less than half of the memory. It is keyed by a secret of the
+    process, so nobody can make names that collide, and by chance two of 65,536 do once in billions of such tables.
+
+    Args:
+        max_entries: kept at most.
+        on_forgotten: told how many buckets were forgotten before they were full again.
+    """
+
+    def __init__(
+        self, max_entries: int = MAX_BUCKETS, on_forgotten: Callable[[int], None] = lambda _number: None
+    ) -> None:
+        self._states: dict[int, int] = {}  # popped and put back when used, so the first is the one unused for longest
         self._max_entries = max_entries
+        self._on_forgotten = on_forgotten
+        self._room_for = min(FEW, max_entries)
 
     def __len__(self) -> int:
         return len(self._states)
 
     def take(
-        self,
-        keys: Sequence[Hashable],
-        buckets: Sequence[Bucket],
-        now: int,
-        wall: int = 0,
-        refusing: int | None = None,
+        self, keys: Sequence[Hashable], buckets: Sequence[Bucket], now: int, refusing: int | None = None
     ) -> list[int]:
         """Charge one group; the answers are those of :func:`charge`."""
-        table = self._states
-        if len(keys) == 1 and refusing is None and buckets[0].interval > 0:
+        if len(keys) == 1 and refusing is None:
             return self.take_one(keys[0], buckets[0], now)
-        # Popped and put back: a dict keeps insertion order, so the first entry is the one unused for longest.
-        states, answers = charge([table.pop(key, None) for key in keys], buckets, now, wall, refusing)
+        states, answers = charge([self.get(key) for key in keys], buckets, now, refusing=refusing)
         for key, state in zip(keys, states, strict=True):
             if state is not None:
-                table[key] = state
-        while len(table) > self._max_entries:
-            del table[next(iter(table))]
+                self.put(key, state, now)
         return answers
 
     def get(self, key: Hashable) -> int | None:
         """The state of one bucket."""
-        return self._states.get(key)
+        return self._states.get(hash(key))
 
-    def put(self, key: Hashable, state: int) -> None:
+    def put(self, key: Hashable, state: int, now: int) -> None:
         """Keep the state of one bucket."""
-        self._states.pop(key, None)
-        self._states[key] = state
-        if len(self._states) > self._max_entries:
-            del self._states[next(iter(self._states))]
+        mark = hash(key)
+        self._states.pop(mark, None)
+        if len(self._states) >= self._room_for:
+            self._make_room(now)
+        self._states[mark] = state
 
     def take_one(self, key: Hashable, each: Bucket, now: int) -> list[int]:
         """The same for a single bucket, which is what most requests have."""
         table = self._states
         interval, capacity = each
-        state = table.pop(key, now)
+        mark = hash(key)
+        state = table.pop(mark, now)
         state = max(now, min(state, now + capacity))
         wait = state + interval - now - capacity
         if wait <= 0:
             state += interval
             wait = 0
-        table[key] = state
-        if len(table) > self._max_entries:
-            del table[next(iter(table))]
+        if len(table) >= self._room_for:
+            self._make_room(now)
+        table[mark] = state
         return [(now + capacity - state) // interval, wait, state - now]
+
+    def _make_room(self, now: int) -> None:
+        table = self._states
+        for mark in [mark for mark, state in table.items() if state <= now]:
+            del table[mark]
+        if len(table) >= self._max_entries:
+            oldest = list(islice(table, max(1, self._max_entries // 8)))
+            for mark in oldest:
+                del table[mark]
+            self._on_forgotten(len(oldest))
+        self._room_for = min(max(FEW, 2 * len(table)), self._max_entries)

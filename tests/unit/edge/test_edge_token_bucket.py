@@ -9,7 +9,7 @@ from gateway.domain.identity import ANONYMOUS, Principal
 from gateway.domain.limits import Limit, Scope
 from gateway.edge.limit_groups import Group, encoded
 from gateway.edge.limits import LimitSet, Verdict, digest
-from gateway.edge.token_bucket import MAX_CAPACITY, TICKS_PER_S, LocalBuckets, bucket, charge
+from gateway.edge.token_bucket import FEW, MAX_CAPACITY, TICKS_PER_S, LocalBuckets, bucket, charge
 from tests.unit.edge.edge_values import PER_CLIENT, exchange, route
 
 START = 10**15
@@ -81,14 +81,50 @@ def test_workers_share_a_limit():
 
 
 def test_local_buckets_are_bounded_and_forget_the_one_unused_for_longest():
-    table, buckets = LocalBuckets(max_entries=3), [bucket(1.0, 1)]
+    forgotten = []
+    table, buckets = LocalBuckets(max_entries=3, on_forgotten=forgotten.append), [bucket(1.0, 1)]
     for name in ("a", "b", "c"):
         table.take([name], buckets, START)
     assert table.take(["a"], buckets, START)[1] > 0
+    assert not forgotten
     table.take(["d"], buckets, START)
     assert len(table) == 3
+    assert forgotten == [1]
     assert table.take(["a"], buckets, START)[1] > 0
     assert table.take(["b"], buckets, START)[1] == 0
+
+
+def test_callers_who_do_not_come_back_leave_nothing_once_their_bucket_is_full_again():
+    forgotten = []
+    table, slow, fast = LocalBuckets(on_forgotten=forgotten.append), bucket(0.001, 1), bucket(10.0, 5)
+    for number in range(100):
+        table.take_one(("slow", str(number)), slow, START)
+    now, most = START, 0
+    for number in range(200_000):
+        now += TICKS_PER_S // 2000
+        table.take_one(("fast", str(number)), fast, now)  # 0.1 s until it is full again: 200 at a time
+        most = max(most, len(table))
+    assert most <= FEW
+    assert all(table.take_one(("slow", str(number)), slow, now)[1] > 0 for number in range(100))
+    assert not forgotten
+
+
+def test_what_is_forgotten_for_want_of_room_is_what_was_unused_for_longest_and_not_who_comes_often():
+    forgotten = []
+    table, slow = LocalBuckets(max_entries=4000, on_forgotten=forgotten.append), bucket(0.001, 1)
+    for number in range(50_000):
+        table.take_one(("slow", str(number)), slow, START)
+        assert table.take(["often"], [slow], START)[1] > 0 or number == 0
+    assert len(table) <= 4000
+    assert sum(forgotten) == 50_001 - len(table)
+
+
+def test_of_several_limits_each_bucket_is_bounded_too():
+    table, buckets = LocalBuckets(max_entries=2000), [bucket(0.001, 1), bucket(0.001, 2)]
+    for number in range(3000):
+        table.take([("one", str(number)), ("two", str(number))], buckets, START)
+    assert len(table) <= 2000
+    assert table.take([("one", "2999"), ("two", "2999")], buckets, START)[1] > 0
 
 
 def test_what_a_caller_says_of_itself_cannot_forge_another_key():
