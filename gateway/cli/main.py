@@ -16,16 +16,20 @@ from gateway import __version__
 from gateway.cli import (
     configuration,
     doctor,
+    events,
+    gameday,
     incidents,
     loadtest,
     notifying,
     objectives,
     people,
+    replaying,
     restarting,
     routes,
     serving,
     setup,
     silences,
+    stopping,
     terminal,
     traffic,
 )
@@ -81,14 +85,18 @@ app.add_typer(people.users, name="user")
 app.add_typer(people.keys, name="key")
 app.add_typer(people.tokens, name="token")
 app.command()(traffic.tail)
+app.command()(events.events)
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(configuration.app, name="config")
 app.add_typer(routes.app, name="routes")
 app.add_typer(notifying.app, name="notify")
 app.command()(objectives.slo)
+app.command()(replaying.replay)
 app.add_typer(silences.app, name="silence")
+app.add_typer(stopping.app, name="stop-actions")
 app.command()(traffic.openapi)
 app.command()(loadtest.loadtest)
+app.command()(gameday.gameday)
 
 
 def main() -> None:

@@ -12,6 +12,9 @@ from tests.certificates import Authority
 from tests.unit.docs.pages import blocks, name_of, pages
 
 SECRETS = {
+    "SENTINEL_EVENTS_TOKEN": "0123456789abcdef0123456789abcdef",
+    "ELASTICSEARCH_URL": "https://search.internal:9200",
+    "ELASTICSEARCH_API_KEY": "key",
     "SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/T0/B0/x",
     "SLACK_BOT_TOKEN": "xoxb-x",
     "SLACK_CHANNEL_ID": "C024BE91L",
