@@ -26,11 +26,21 @@ class RepeatedHeaders(list[tuple[bytes, bytes]]):
         self.derived: Any = None
 
 
+class VariedHeaders(list[tuple[bytes, bytes]]):
+    """Fields of which all but the last few came before as ``repeated``; those last ones, the proxy never passes on."""
+
+    __slots__ = ("repeated",)
+
+    repeated: RepeatedHeaders
+
+
 class Outbound(msgspec.Struct, eq=False, kw_only=True):
     """A request that was admitted and goes upstream. One is made for every request, and compared by identity.
 
     ``path`` is the exact bytes that were routed and authorised, before the route's strip_prefix; ``query`` is without
-    "?". ``content_length`` is the announced body length, 0 for none, -1 for a chunked body of unknown length.
+    "?". ``content_length`` is the announced body length, 0 for none, -1 for a chunked body of unknown length. ``body``
+    is the whole of an announced body that was there before the request went on; such a request, like one without a
+    body, needs no :meth:`Call.write` and no :meth:`Call.finish`.
     """
 
     method: bytes
@@ -47,6 +57,7 @@ class Outbound(msgspec.Struct, eq=False, kw_only=True):
     request_id: bytes = b""
     traceparent: bytes = b""
     trusted_peer: bool = False  # whether X-Forwarded-* of the peer may be continued
+    body: bytes = b""
     websocket_key: bytes = b""  # of a WebSocket handshake: the gateway's own Sec-WebSocket-Key (RFC 6455 section 4.1)
 
 

@@ -188,6 +188,11 @@ class AsgiForward:
         return chunk
 
     def _start(self, forwarder: Forwarder, outbound: Outbound, chunk: bytes) -> None:
+        if outbound.content_length == len(chunk):  # it is whole, or there is none
+            self._uploaded = True
+            outbound.body = chunk
+            self._call = forwarder.forward(outbound, self)
+            return
         call = self._call = forwarder.forward(outbound, self)
         self._pass_on(call, chunk)
         if not self._uploaded:

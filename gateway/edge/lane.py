@@ -13,17 +13,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
-from gateway.edge import plain_head
 from gateway.edge.clock import NEVER, Sweep
 from gateway.edge.exchange import Exchange
+from gateway.edge.lane_plain import PlainRequests
 from gateway.edge.lane_request import STOPPED, LaneRequest
-from gateway.edge.server_protocol import PLAIN_TARGET, StrictHttpProtocol
+from gateway.edge.server_protocol import PLAIN_TARGET
 
 if TYPE_CHECKING:
     from gateway.domain.forwarding import Forwarder
     from gateway.domain.upstreams import Upstream
     from gateway.edge.exchange import Refusal
-    from gateway.edge.lane_answer import LaneAnswer
     from gateway.edge.server_cycle import Cycle
     from gateway.edge.steps import Steps
 
@@ -45,28 +44,16 @@ def lane_http(steps: Steps, forwarder: Forwarder, admin: Upstream | None = None)
     return type("WorkerLaneProtocol", (LaneProtocol,), lane)
 
 
-class LaneProtocol(StrictHttpProtocol):
+class LaneProtocol(PlainRequests):
     """One client connection; made by :func:`lane_http`."""
-
-    forwarder: Forwarder
-    admin: Upstream | None
-    held_heads: list[LaneAnswer]  # of the whole worker: heads of answers that wait for their body until the tick ends
 
     _active: LaneRequest | Cycle | None = None  # whose answer is due
     _unread = b""  # what the client sent that is not parsed yet
     _at = 0  # how much of it is
     _in_message = False
     _running = False
-    _peer = ""
-    _scheme = b"http"
 
     # --- what the event loop calls ---
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """A client connected."""
-        super().connection_made(transport)
-        self._peer = self.client[0] if self.client else ""
-        self._scheme = (self.scheme or "http").encode("ascii")
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
@@ -75,7 +62,7 @@ class LaneProtocol(StrictHttpProtocol):
             (active is None or active.response_complete)
             and not (self._unread or self._in_message or self._running)
             and self._behind is None
-            and (request := self._plain(data)) is not None
+            and (request := self.plain_request(data)) is not None
         ):
             self._active = self.cycle = request  # type: ignore[assignment]  # in place of uvicorn's own
             self._running = True
@@ -206,26 +193,10 @@ class LaneProtocol(StrictHttpProtocol):
 
     # --- what requests call ---
 
-    @property
-    def write_paused(self) -> bool:
-        """Whether the client takes less than it is sent."""
-        return self.flow.write_paused
-
     def go_on(self) -> None:
         """The request takes more of its body."""
         if not self._running:
             self._run()
-
-    def pause_body(self) -> None:
-        """The request takes no more of its body for now."""
-        self.flow.pause_reading()
-
-    def hold_head(self, answer: LaneAnswer) -> None:
-        """Send a head when this turn of the loop is over, unless its body took it along."""
-        held = self.held_heads
-        if not held:
-            self.loop.call_soon(_send_heads, held)
-        held.append(answer)
 
     def on_response_complete(self) -> None:
         """An answer is whole: the next request has its turn, or the connection is idle."""
@@ -241,30 +212,6 @@ class LaneProtocol(StrictHttpProtocol):
             self.go_on()
 
     # --- the inside ---
-
-    def _plain(self, data: bytes) -> LaneRequest | None:
-        """The request that ``data`` is, if it is one whole, plain head and nothing else."""
-        end = data.find(b"\r\n") + 2
-        line = plain_head.request_line(data[: end - 2])
-        if line is None or self.transport.is_closing() or self.flow.write_paused:
-            return None
-        method, path, query, target, judged = line
-        runtime = self.steps.runtime
-        if self.admin is not None and runtime.is_admin(path):
-            return None
-        fields = plain_head.fields(data[end:])
-        if fields is None:
-            return None
-        headers, gathered = fields
-        self._in_head = False
-        self.deadline = NEVER
-        # By position: most requests come by here, and Python takes twice as long to call by keyword.
-        exchange = Exchange(
-            method, path, query, headers, runtime, self._peer, self._scheme, "1.1", 0, target, self.certificate
-        )
-        exchange.gathered = gathered
-        exchange.target_judged = judged
-        return LaneRequest(self, exchange, keep_alive=False) if self.draining else LaneRequest(self, exchange)
 
     def _run(self) -> None:
         """Start what is queued, then parse what is unread, one message at a time, as far as it goes now."""
@@ -390,10 +337,3 @@ async def _over(request: LaneRequest) -> None:
     except asyncio.CancelledError:
         request.stop()
         raise
-
-
-def _send_heads(held: list[LaneAnswer]) -> None:
-    answers = held.copy()
-    held.clear()
-    for answer in answers:
-        answer.send_head()

@@ -84,6 +84,10 @@ class LaneRequest(LaneAnswer):
 
     # --- what the connection calls ---
 
+    def take_whole(self, body: bytes) -> None:
+        """The whole body came with the head."""
+        self._early = body
+
     def start(self) -> None:
         """Its turn has come: the request before it is answered."""
         try:
@@ -297,7 +301,7 @@ class LaneRequest(LaneAnswer):
             self._answer(_NOTHING_THERE)
             return
         self._upstream = upstream
-        if exchange.content_length == 0:
+        if exchange.content_length == 0 or exchange.content_length == len(self._early):
             self._forward(upstream)
             return
         # No upstream is asked before the first of the body is there, so a client that drips its body holds no upstream
@@ -320,12 +324,18 @@ class LaneRequest(LaneAnswer):
         route = exchange.route
         if route is None:
             raise ValueError("an admitted request has a route")
-        call = connection.forwarder.forward(answer.outbound(exchange, route, upstream), self)
+        outbound = answer.outbound(exchange, route, upstream)
         early, self._early = self._early, b""
-        if early:
-            call.write(early)
-        if exchange.content_length == 0 or not self.more_body:
-            self._finish_upload(call)
+        if exchange.content_length == len(early):  # it is whole, or there is none
+            self._uploaded = True
+            outbound.body = early
+            call = connection.forwarder.forward(outbound, self)
+        else:
+            call = connection.forwarder.forward(outbound, self)
+            if early:
+                call.write(early)
+            if not self.more_body:
+                self._finish_upload(call)
         if not self.response_complete:
             self._call = call
             if connection.write_paused:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gateway.proxy.connection import UpstreamConnection
     from gateway.proxy.pool import TargetPool
 
+JOIN_BYTES = 32 * 1024  # of a body that is copied behind its head: cheaper than a second write
 REPLAY_BYTES = 64 * 1024  # of body kept for a second attempt, and held while there is no connection yet
 
 
@@ -106,6 +107,8 @@ class UpstreamCall:
         except UnforwardableError as error:
             self._fail(ErrorKind.BAD_REQUEST, 400, str(error))
             return
+        if body := self._outbound.body:
+            self._take_whole(body)
         now = self._service.now()
         self.connect_by = now + self.timeouts.connect_s
         self._try_target(now)
@@ -257,6 +260,15 @@ class UpstreamCall:
 
     def _request_head(self) -> bytes:
         return request_head(self._outbound)
+
+    def _take_whole(self, body: bytes) -> None:
+        """The body is there before the request is sent: a short one goes with its head, whenever that goes."""
+        self._body_bytes = len(body)
+        self._finished = True
+        if len(body) <= JOIN_BYTES:
+            self._head += body
+        else:
+            self._body = [body]
 
     def _try_target(self, now: float) -> bool:
         chosen = self._service.choose(now, self._tried)

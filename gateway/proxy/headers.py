@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
-from gateway.domain.forwarding import RepeatedHeaders
+from gateway.domain.forwarding import RepeatedHeaders, VariedHeaders
 from gateway.domain.path_template import AmbiguousPathError
 from gateway.errors import SentinelError
 from gateway.proxy.rewriting import HOP_BY_HOP, UNCHANGED, VISIBLE, plain_name, rewriting
@@ -96,9 +96,10 @@ def request_head(outbound: Outbound) -> bytes:
     """
     rewrite = rewriting(outbound.route)
     target = _target(outbound, rewrite)
-    if type(outbound.headers) is RepeatedHeaders and rewrite is UNCHANGED and outbound.content_length == 0:
-        head = _repeated_head(outbound, outbound.headers, target)
-        if head:
+    if rewrite is UNCHANGED and outbound.content_length >= 0:
+        headers = outbound.headers
+        repeated = headers.repeated if type(headers) is VariedHeaders else headers
+        if type(repeated) is RepeatedHeaders and (head := _repeated_head(outbound, repeated, target)):
             return head
     lines, special = _passed(outbound.headers)
     if len(special) == 1 and special[0][0] != _STATE and not outbound.trusted_peer:
@@ -142,7 +143,6 @@ def _repeated_head(outbound: Outbound, headers: RepeatedHeaders, target: bytes) 
         headers.derived = passed
     if (
         (passed.special and (outbound.trusted_peer or len(passed.special) > 1 or passed.special[0][0] == _STATE))
-        or outbound.method in _BODY_EXPECTED
         or outbound.websocket_key
         or not (outbound.host and outbound.client and outbound.request_id and outbound.traceparent)
     ):
@@ -155,6 +155,8 @@ def _repeated_head(outbound: Outbound, headers: RepeatedHeaders, target: bytes) 
         raise UnforwardableError(_SPLIT)
     principal = outbound.principal
     who = (_identities.get(principal) or _identity(principal)).text if principal.kind else b""
+    if outbound.content_length or method in _BODY_EXPECTED:
+        who = b"%b\r\ncontent-length: %d" % (who, outbound.content_length)
     return _REPEATED_HEAD % (method, target, host, passed.text, client, scheme, host, request_id, trace, who)
 
 

@@ -68,11 +68,11 @@ class Mirrors:
         """Copy ``outbound`` if its turn has come; the driver goes on with the call that is returned."""
         if outbound.websocket_key or not self._is_due(outbound, mirror):
             return call
-        if outbound.content_length == 0:
-            asyncio.get_running_loop().call_soon(self._send, outbound, mirror.upstream, [])
-            return call
         if outbound.content_length > REPLAY_BYTES:
             self._count(mirror.upstream, "too_large")
+            return call
+        if outbound.content_length == len(outbound.body):
+            self.body_whole(outbound, mirror.upstream, [outbound.body])
             return call
         return _Followed(call, outbound, mirror.upstream, self)
 
@@ -121,7 +121,7 @@ class Mirrors:
             return
         discard = _Discard(self, upstream)
         try:
-            copy = msgspec.structs.replace(outbound, content_length=sum(map(len, body)))
+            copy = msgspec.structs.replace(outbound, content_length=sum(map(len, body)), body=b"")
             call = self._make(copy, upstream, discard)
             if call is None:
                 self._count(upstream, "skipped")

@@ -28,8 +28,8 @@ class FakeCall:
         self.outbound = outbound
         self.sink = sink
         self.loop = asyncio.get_running_loop()
-        self.body = bytearray()
-        self.finished = False
+        self.body = bytearray(outbound.body)
+        self.finished = outbound.content_length == len(outbound.body)
         self.cancelled = False
         self.reading_paused = False
         self.pauses = 0
@@ -75,7 +75,12 @@ class FakeForwarder:
     def forward(self, outbound: Outbound, sink: Sink) -> FakeCall:
         call = FakeCall(outbound, sink)
         self.calls.append(call)
+        whole = call.finished
         self.script(call)
+        if whole:
+            if call.body:
+                call.on_write(call)
+            call.on_finish(call)
         return call
 
 

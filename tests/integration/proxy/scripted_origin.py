@@ -179,7 +179,14 @@ class Proxy:
         self.forwarder = UpstreamForwarder(self.counters, dialer)
         self.forwarder.apply((upstream,), (), 0)
 
-    def send(self, method: bytes = b"GET", length: int = 0, sink: RecordingSink | None = None, path: bytes = b"/"):
+    def send(
+        self,
+        method: bytes = b"GET",
+        length: int = 0,
+        sink: RecordingSink | None = None,
+        path: bytes = b"/",
+        whole: bytes = b"",
+    ):
         sink = sink or RecordingSink()
         outbound = Outbound(
             method=method,
@@ -192,6 +199,7 @@ class Proxy:
             host=b"api.example",
             client=b"192.0.2.7",
             request_id=b"r-1",
+            body=whole,
         )
         return self.forwarder.forward(outbound, sink), sink
 

@@ -473,6 +473,17 @@ async def test_a_copy_has_method_path_headers_and_body_and_is_marked(proxies, me
         assert copied == body
 
 
+async def test_a_body_that_was_whole_before_is_copied_once(proxies):
+    heard: list[tuple[bytes, bytes]] = []
+    async with Origin(answering(ok())).listening() as origin, Origin(listener(heard, ok())).listening() as shadow:
+        proxy = proxy_of(proxies, origin.target)
+        mirrored_to(proxy, shadow.target)
+        _, sink = proxy.send(b"POST", 5, whole=b"order")
+        await sink.wait()
+        await eventually(lambda: copies(proxy, "answered") == 1)
+    assert [body for _, body in heard] == [b"order"]
+
+
 async def test_an_original_is_not_marked(proxies):
     heard: list[tuple[bytes, bytes]] = []
     async with Origin(listener(heard, ok())).listening() as origin, Origin(answering(ok())).listening() as shadow:

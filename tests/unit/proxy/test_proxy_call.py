@@ -10,7 +10,7 @@ from gateway.domain.forwarding import Outbound
 from gateway.domain.routing import Route
 from gateway.domain.traffic import ErrorKind
 from gateway.domain.upstreams import Target, Upstream
-from gateway.proxy.call import UpstreamCall
+from gateway.proxy.call import JOIN_BYTES, REPLAY_BYTES, UpstreamCall
 from gateway.proxy.deadlines import Sweep
 
 
@@ -28,8 +28,18 @@ class Sink:
 class Connection:
     write_blocked = False
 
-    def begin(self, *_, **__):
-        pass
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.is_whole = False
+
+    def begin(self, _call, head):
+        self.written.append(head)
+
+    def send(self, data):
+        self.written.append(data)
+
+    def sent_all(self):
+        self.is_whole = True
 
 
 class Pool:
@@ -61,20 +71,50 @@ class Service:
         return self.clock
 
 
+def request(method: bytes, body: bytes = b"") -> Outbound:
+    return Outbound(
+        method=method,
+        path=b"/",
+        query=b"",
+        headers=[],
+        content_length=len(body),
+        route=Route(name="r", path="/*", upstream="u"),
+        upstream=Upstream("u", ()),
+        body=body,
+    )
+
+
 def test_a_second_stale_connection_is_the_end_of_it():
     service, sink = Service(), Sink()
-    upstream = Upstream("u", ())
-    route = Route(name="r", path="/*", upstream="u")
-    outbound = Outbound(
-        method=b"GET", path=b"/", query=b"", headers=[], content_length=0, route=route, upstream=upstream
-    )
-    call = UpstreamCall(service, outbound, sink)
+    call = UpstreamCall(service, request(b"GET"), sink)
     call.start()
     for _ in range(2):
         call.connected(Connection(), reused=True)
         call.answer_broken(ErrorKind.UPSTREAM_UNAVAILABLE, 502, "closed", untouched=True)
     assert service.pool.asked == [False, True]
     assert sink.heard == [("a", 1, True), ("a", 2, True), "upstream_unavailable"]
+
+
+@pytest.mark.parametrize(("size", "writes"), [(1, 1), (JOIN_BYTES, 1), (JOIN_BYTES + 1, 2), (3 * REPLAY_BYTES, 2)])
+def test_a_body_that_is_there_leaves_with_its_head_in_one_write_if_it_is_short(size, writes):
+    body = b"x" * size
+    call = UpstreamCall(Service(), request(b"PUT", body), Sink())
+    call.start()
+    connection = Connection()
+    call.connected(connection, reused=True)
+    assert len(connection.written) == writes and connection.is_whole
+    head, _, sent = b"".join(connection.written).partition(b"\r\n\r\n")
+    assert head.endswith(b"content-length: %d" % size) and sent == body
+
+
+def test_a_body_that_left_with_its_head_is_sent_again_on_a_fresh_connection():
+    call = UpstreamCall(Service(), request(b"PUT", b"hello"), Sink())
+    call.start()
+    stale, fresh = Connection(), Connection()
+    call.connected(stale, reused=True)
+    call.answer_broken(ErrorKind.UPSTREAM_UNAVAILABLE, 502, "closed", untouched=True)
+    call.connected(fresh, reused=False)
+    assert fresh.written == stale.written and fresh.written[0].endswith(b"\r\n\r\nhello") and fresh.is_whole
 
 
 class Thing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from gateway.domain.forwarding import Outbound, RepeatedHeaders
+from gateway.domain.forwarding import Headers, Outbound, RepeatedHeaders, VariedHeaders
 from gateway.domain.identity import Principal
 from gateway.domain.routing import HeaderRules, Route
 from gateway.domain.upstreams import Target, Upstream
@@ -29,6 +29,8 @@ PLAIN = Outbound(
 )
 CHAIN = (b"x-forwarded-for", b"198.51.100.1")
 STATE = (b"tracestate", b"a=1")
+TRACE = (b"traceparent", b"00-" + b"a" * 32 + b"-" + b"c" * 16 + b"-01")
+ID = (b"x-request-id", b"r-1")
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,20 @@ STATE = (b"tracestate", b"a=1")
 def test_fields_that_come_again_make_the_same_head(changes: dict[str, object]) -> None:
     fresh = msgspec.structs.replace(PLAIN, **changes)
     again = msgspec.structs.replace(fresh, headers=RepeatedHeaders(fresh.headers))
+    assert request_head(again) == request_head(again) == request_head(fresh)
+
+
+@pytest.mark.parametrize("more", [{}, {"trusted_peer": True}, {"method": b"POST", "content_length": 7}])
+@pytest.mark.parametrize("last", [[TRACE], [ID], [(b"content-length", b"7"), TRACE, ID]])
+@pytest.mark.parametrize("first", [[], [STATE], [CHAIN]])
+def test_fields_of_which_the_last_are_new_make_the_same_head(
+    first: Headers, last: Headers, more: dict[str, object]
+) -> None:
+    repeated = RepeatedHeaders([*FIELDS, *first])
+    varied = VariedHeaders([*repeated, *last])
+    varied.repeated = repeated
+    fresh = msgspec.structs.replace(PLAIN, headers=list(varied), **more)
+    again = msgspec.structs.replace(fresh, headers=varied)
     assert request_head(again) == request_head(again) == request_head(fresh)
 
 
