@@ -187,9 +187,12 @@ def opened(decision: Open, now: float) -> Incident:
 def joined(incident: Incident, decision: Join, now: float) -> Incident:
     """The incident with what belongs to it as well; the latest of each finding is kept, the graver severity counts."""
     latest = {(one.detector, one.signal, one.place): one for one in (*incident.anomalies, *decision.anomalies)}
-    return msgspec.structs.replace(
+    incident = msgspec.structs.replace(
         incident,
         anomalies=tuple(latest.values())[-MAX_ANOMALIES:],
         severity=min(incident.severity, decision.severity),  # P1 sorts before P4
         last_anomaly_at=now,
     )
+    if (own := decision.measured) is None:
+        return incident
+    return msgspec.structs.replace(incident, signal=own.signal, place=own.place, onset=own.onset, title=own.title)

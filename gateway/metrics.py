@@ -113,6 +113,14 @@ METRICS: tuple[Metric, ...] = (
     Metric("sentinel_incidents_open", "gauge", ("severity",), "Open incidents."),
     Metric("sentinel_incidents_total", "counter", ("severity",), "Incidents opened."),
     Metric(
+        "sentinel_alerts_received_total",
+        "counter",
+        ("source", "outcome"),
+        "Alerts of other monitoring: firing, repeated, resolved, unknown, stale, dropped.",
+    ),
+    Metric("sentinel_alerts_firing", "gauge", ("source",), "Alerts of other monitoring that fire."),
+    Metric("sentinel_dead_letters_total", "counter", ("source",), "Bodies from outside that could not be read."),
+    Metric(
         "sentinel_slo_error_budget_remaining", "gauge", ("slo",), "Share of the error budget left; below 0: overspent."
     ),
     Metric(

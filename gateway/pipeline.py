@@ -22,18 +22,20 @@ from gateway.domain.incident import Incident, IncidentState, TimelineEntry
 from gateway.domain.plan import ActionState
 from gateway.domain.topology import Topology
 from gateway.errors import ConflictError, SentinelError
+from gateway.hearsay import with_alerts
 from gateway.notify.message import What
 from gateway.remediate import approval, risk_policy
 from gateway.second_look import ACTIVE, due_again, finding, leading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gateway.casebook import Casebook
     from gateway.detect.detectors import Detector
     from gateway.detect.grouping import Decision, Grouper
     from gateway.domain.diagnosis import Diagnosis
     from gateway.domain.identity import Actor
+    from gateway.domain.incident import ExternalAlert
     from gateway.domain.plan import Action
     from gateway.domain.policy import DetectSettings, RemediateSettings
     from gateway.domain.snapshot import Snapshot
@@ -91,6 +93,7 @@ class Pipeline:
         remediate: Callable[[], RemediateSettings],
         snapshot: Callable[[], Snapshot],
         clock: Callable[[], float],
+        alerts: Callable[[], Mapping[str, ExternalAlert] | None] = lambda: None,  # of others; None: not known yet
     ) -> None:
         self._window = window
         self._detectors = detectors
@@ -104,6 +107,7 @@ class Pipeline:
         self._remediate_settings = remediate
         self._snapshot = snapshot
         self._clock = clock
+        self._alerts = alerts
         self._explaining: dict[str, asyncio.Task[None]] = {}
         self._refusals: dict[str, tuple[str, ...]] = {}
         self._lock = asyncio.Lock()
@@ -169,6 +173,12 @@ class Pipeline:
             self._cases.note(incident)
 
     async def _advance(self, incident_id: str, now: float) -> None:
+        if (known := self._alerts()) is not None:
+            incident, news = with_alerts(self._cases[incident_id], known, now)
+            if news:
+                await self._cases.save(incident, *news)
+            else:
+                self._cases.note(incident)
         await self._diagnose(incident_id, now)
         await self._plan(incident_id, now)
         await self._follow(incident_id, now)

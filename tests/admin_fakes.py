@@ -17,6 +17,8 @@ import msgspec
 
 from gateway.admin.audited import audited
 from gateway.admin.ports import AdminPorts
+from gateway.control.alerts import Alerts
+from gateway.control.dead_letters import DeadLetters
 from gateway.control.live_news import LiveNews
 from gateway.control.notifiers import Notifiers
 from gateway.control.slack_desk import SlackDesk
@@ -24,11 +26,13 @@ from gateway.detect.burn_rate import Ledger, assess
 from gateway.diagnose.runbooks import parse
 from gateway.domain.access import ApiKey, AuthMode
 from gateway.domain.audit import AuditEntry, ConfigDifference, ConfigRevision
+from gateway.domain.dead_letter import DeadLetter
+from gateway.domain.deploy import Deploy
 from gateway.domain.diagnosis import Claim, Confidence, Diagnosis, Evidence, Hypothesis, Report
 from gateway.domain.histogram import bin_of
 from gateway.domain.hours import Hours
 from gateway.domain.identity import Actor, Role, Session, User
-from gateway.domain.incident import Anomaly, Incident, IncidentState, Place, Severity, Signal, TimelineEntry
+from gateway.domain.incident import Anomaly, ExternalAlert, Incident, IncidentState, Place, Severity, Signal, TimelineEntry
 from gateway.domain.limits import Limit, Scope, TenantPlan
 from gateway.domain.objectives import Count, Objective, ObjectiveState
 from gateway.domain.outbox import Undelivered
@@ -40,6 +44,7 @@ from gateway.domain.routing import Route
 from gateway.domain.runbook import Match, Runbook
 from gateway.domain.silence import Maintenance, Matcher, Silence
 from gateway.domain.snapshot import Directive, DirectiveKind, Snapshot
+from gateway.domain.sources import AlertSettings
 from gateway.domain.traffic import BucketKey, ErrorKind, RequestRecord, SeriesKey, Tally
 from gateway.domain.upstreams import HealthCheck, Target, Upstream
 from gateway.domain.window import Window
@@ -695,6 +700,87 @@ class FakeRunbooks:
         del self.kept[runbook_id]
 
 
+class FakeAlertStore:
+    """External alerts in memory."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, ExternalAlert] = {}
+        self.failure: Exception | None = None
+
+    async def save(self, alerts: Sequence[ExternalAlert]) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.rows |= {alert.fingerprint: alert for alert in alerts}
+
+    async def known(self, since: float) -> Sequence[ExternalAlert]:
+        if self.failure is not None:
+            raise self.failure
+        return [alert for alert in self.rows.values() if alert.ended_at is None or alert.ended_at > since]
+
+    async def page(self, *, limit: int = 50, cursor: str = "") -> Page[ExternalAlert]:
+        return _page(sorted(self.rows.values(), key=lambda one: -one.heard_at), limit, cursor)
+
+    async def purge(self, now: float) -> None:
+        raise NotImplementedError
+
+
+class FakeLetterStore:
+    """Dead letters in memory."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, DeadLetter] = {}
+        self.failure: Exception | None = None
+
+    async def add(self, letter: DeadLetter) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.rows[letter.id] = letter
+
+    async def page(self, *, limit: int = 50, cursor: str = "") -> Page[DeadLetter]:
+        return _page(list(reversed(self.rows.values())), limit, cursor)
+
+    async def get(self, letter_id: str) -> DeadLetter:
+        if letter_id not in self.rows:
+            raise NotFoundError(f"there is no dead letter {letter_id!r}")
+        return self.rows[letter_id]
+
+    async def summary(self) -> tuple[int, DeadLetter | None]:
+        return len(self.rows), next(reversed(self.rows.values()), None)
+
+    async def purge(self, letter_id: str = "") -> int:
+        if letter_id:
+            await self.get(letter_id)
+        gone = [letter_id] if letter_id else list(self.rows)
+        for key in gone:
+            del self.rows[key]
+        return len(gone)
+
+    async def forget(self, now: float) -> None:
+        raise NotImplementedError
+
+
+class FakeDeploys:
+    """Deploys in memory."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Deploy] = {}
+
+    async def add(self, deploy: Deploy) -> bool:
+        return self.rows.setdefault(deploy.id, deploy) is deploy
+
+    async def delete(self, deploy_id: str) -> Deploy:
+        if deploy_id not in self.rows:
+            raise NotFoundError(f"there is no deploy {deploy_id!r}")
+        return self.rows.pop(deploy_id)
+
+    async def page(self, *, service: str = "", limit: int = 50, cursor: str = "") -> Page[Deploy]:
+        kept = [one for one in self.rows.values() if service in {"", one.service}]
+        return _page(sorted(kept, key=lambda one: -one.at), limit, cursor)
+
+    async def between(self, start: float, end: float) -> Sequence[Deploy]:
+        return sorted((one for one in self.rows.values() if start <= one.at <= end), key=lambda one: -one.at)
+
+
 class FakeLive:
     """``publish`` reaches whoever has subscribed; a slow reader loses the oldest."""
 
@@ -934,6 +1020,9 @@ class FakeAdmin:
         self.exposition = b"# HELP sentinel_build_info Always 1.\n"
         self.events = FakeEvents()
         self.program_tokens: dict[str, str] = {}
+        self.alert_settings: AlertSettings | None = AlertSettings()
+        self.alerts, self.letters, self.deploys = FakeAlertStore(), FakeLetterStore(), FakeDeploys()
+        self.dead_letters = DeadLetters(self.letters)
         bare = AdminPorts(
             incidents=self.incidents,
             decisions=self.decisions,
@@ -948,6 +1037,18 @@ class FakeAdmin:
             program_token=lambda source: self.program_tokens.get(source, ""),
             configuration=self.configuration,
             silences=self.silences,
+            alerts=Alerts(
+                self.alerts,
+                self.dead_letters,
+                settings=lambda: self.alert_settings,
+                snapshot=lambda: self.snapshot,
+                alone=True,
+                count=lambda *_labels, **_amount: None,
+                gauge=lambda _name, _values: None,
+                clock=self.clock,
+            ),
+            dead_letters=self.dead_letters,
+            deploys=self.deploys,
             runbooks=FakeRunbooks(now),
             objectives=lambda: self.objectives,
             objective_report=lambda: daily_report(self.objectives, self.clock()),

@@ -10,9 +10,11 @@ if TYPE_CHECKING:
 
     from gateway.domain.access import ApiKey
     from gateway.domain.audit import AuditEntry, ConfigDifference, ConfigRevision
+    from gateway.domain.dead_letter import DeadLetter
+    from gateway.domain.deploy import Deploy
     from gateway.domain.event import Event, EventFilter, Receipt
     from gateway.domain.identity import Actor, Session, User
-    from gateway.domain.incident import Incident
+    from gateway.domain.incident import ExternalAlert, Incident
     from gateway.domain.objectives import ObjectiveState
     from gateway.domain.outbox import Undelivered
     from gateway.domain.paging import Page, RequestFilter
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.domain.runbook import Match, Runbook
     from gateway.domain.silence import Maintenance, Silence
     from gateway.domain.snapshot import Snapshot
+    from gateway.domain.sources import Received
     from gateway.domain.traffic import BucketKey, RequestRecord, Tally
     from gateway.domain.window import Window
     from gateway.notify.message import Message
@@ -168,6 +171,65 @@ class EventLog(Protocol):
         ...
 
 
+class Alerts(Protocol):
+    """Alerts of other monitoring."""
+
+    async def receive(self, source: str, raw: bytes) -> Received:
+        """Take in what a webhook sent.
+
+        Raises NotFoundError where they are not taken, InvalidInputError with the field, StoreUnavailableError.
+        """
+        ...
+
+    async def page(self, *, limit: int = 50, cursor: str = "") -> Page[ExternalAlert]:
+        """The latest heard of first."""
+        ...
+
+
+class DeadLetters(Protocol):
+    """Bodies that could not be read."""
+
+    @property
+    def count(self) -> int:
+        """How many are kept, as far as known without asking the store."""
+        ...
+
+    @property
+    def newest(self) -> DeadLetter | None:
+        """The latest of them."""
+        ...
+
+    async def page(self, *, limit: int = 50, cursor: str = "") -> Page[DeadLetter]: ...
+
+    async def get(self, letter_id: str) -> DeadLetter:
+        """Raises NotFoundError."""
+        ...
+
+    async def purge(self, letter_id: str = "") -> int:
+        """Let go of one, or of all; returns how many. Raises NotFoundError for one that is not there."""
+        ...
+
+
+class Deploys(Protocol):
+    """What was put into service elsewhere."""
+
+    async def add(self, deploy: Deploy) -> bool:
+        """Keep one; False where it was told before."""
+        ...
+
+    async def delete(self, deploy_id: str) -> Deploy:
+        """Raises NotFoundError."""
+        ...
+
+    async def page(self, *, service: str = "", limit: int = 50, cursor: str = "") -> Page[Deploy]:
+        """Newest first; of one service, or of all."""
+        ...
+
+    async def between(self, start: float, end: float) -> Sequence[Deploy]:
+        """The latest of a stretch of time, newest first."""
+        ...
+
+
 class Audit(Protocol):
     """The trail of decisions."""
 
@@ -273,6 +335,9 @@ class AdminPorts:
     program_token: Callable[[str], str]  # table of [sources] → the token programs show; empty: none may
     configuration: Configuration
     silences: Silences
+    alerts: Alerts
+    dead_letters: DeadLetters
+    deploys: Deploys
     runbooks: Runbooks
     objectives: Callable[[], Sequence[ObjectiveState]]
     objective_report: Callable[[], str]  # Markdown

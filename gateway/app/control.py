@@ -20,6 +20,7 @@ from gateway.admin.exposition import Meters
 from gateway.admin.forwarded import FromWorkers
 from gateway.admin.local import LocalSocket
 from gateway.admin.ports import AdminPorts
+from gateway.app.outside import outside
 from gateway.casebook import Casebook
 from gateway.collect.ship import Shipper
 from gateway.config import compile as compiling
@@ -28,7 +29,7 @@ from gateway.config.checking import load_file
 from gateway.config.file_watcher import ConfigFileWatcher
 from gateway.config.publisher import Publisher
 from gateway.config.revisions import Revisions
-from gateway.control.analysis import ChangeLog, Diagnostician, language_model
+from gateway.control.analysis import Diagnostician, language_model
 from gateway.control.daily import DailyReport
 from gateway.control.directives import Board
 from gateway.control.gauges import Gauges
@@ -51,6 +52,7 @@ from gateway.control.telling import Herald
 from gateway.control.traffic import LiveTail, Traffic
 from gateway.detect.burn_rate import BudgetBurn
 from gateway.detect.detectors import in_service
+from gateway.detect.external import ExternalAlerts
 from gateway.detect.grouping import Grouper
 from gateway.detect.held import Held
 from gateway.diagnose.analyst import Analyst
@@ -201,8 +203,11 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         )
         budget_burn = BudgetBurn(objectives.states)
 
+        # What others tell: alerts of other monitoring, and deploys.
+        told = outside(store, journal, publisher, meters, clock)
+        hearsay = ExternalAlerts(told.alerts.firing)
+
         # One incident's way.
-        changes = ChangeLog()
         shelf = Shelf(RunbookStore(store), document.diagnose.runbooks, leading=lambda: board.leading, clock=clock)
         diagnose = compiling.diagnose_settings(document)
         model = language_model(diagnose, settings)
@@ -236,13 +241,13 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
 
         pipeline = Pipeline(
             window=window,
-            detectors=lambda: (*detectors(detect_settings(), held), budget_burn),
+            detectors=lambda: (*detectors(detect_settings(), held), budget_burn, hearsay),
             grouper=lambda: Grouper(detect_settings().cooldown_s),
             casebook=casebook,
             analysis=Diagnostician(
                 window,
                 snapshot,
-                changes,
+                told.changes,
                 analyst,
                 has_model=model is not None,
                 clock=clock,
@@ -259,11 +264,12 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             remediate=remediate_settings,
             snapshot=snapshot,
             clock=clock,
+            alerts=told.alerts.known,
         )
 
         # The configuration's history; a file that changes on disk is applied like any other text.
         def applied(revision: ConfigRevision, summary: list[str]) -> None:
-            changes.revision_applied(revision, summary)
+            told.changes.revision_applied(revision, summary)
             prober.apply(publisher.snapshot.upstreams)
 
         revisions = Revisions(
@@ -319,6 +325,9 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
                 clock=clock,
                 slack=SlackDesk(channels, deliverers, settings.secret, incidents, users, clock),
                 news=news,
+                alerts=told.alerts,
+                dead_letters=told.letters,
+                deploys=told.deploys,
                 notifiers=Notifiers(channels, deliverers, outbox_store, clock),
             )
         )
@@ -340,6 +349,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             await records.purge(clock(), retention.requests_s, retention.buckets_s)
             await outbox_store.purge(clock() - retention.requests_s)
             await threads.purge(clock() - retention.requests_s)
+            await told.purge(clock(), retention.buckets_s)
             await events.purge(clock() - retention.events_s)
 
         reports = compiling.report_settings(document)
@@ -357,6 +367,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             keys=keys,
             revocations=revocations,
             silences=silences,
+            learn=told.learn(),
             others=others,
             revisions=revisions,
             gauges=gauges,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,55 +12,22 @@ from gateway.diagnose.evidence import gather
 from gateway.diagnose.prompt import Case
 from gateway.diagnose.questions import Questions
 from gateway.domain.diagnosis import Diagnosis
-from gateway.domain.incident import Change
 from gateway.domain.plan import ActionState
 from gateway.domain.topology import Topology
 from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from gateway.control.experience import Remembered, Shelf
     from gateway.diagnose.analyst import Analyst
     from gateway.diagnose.language_model import LanguageModel
     from gateway.diagnose.questions import Samples
-    from gateway.domain.audit import ConfigRevision
-    from gateway.domain.incident import Incident
+    from gateway.domain.incident import Change, Incident
     from gateway.domain.policy import DiagnoseSettings
     from gateway.domain.snapshot import Snapshot
     from gateway.domain.window import Window
     from gateway.settings import Settings
-
-MOST_CHANGES = 100
-
-
-class ChangeLog:
-    """What was changed on purpose lately, for "what changed just before"."""
-
-    def __init__(self) -> None:
-        self._changes: deque[Change] = deque(maxlen=MOST_CHANGES)
-
-    def __call__(self) -> tuple[Change, ...]:
-        """Every change that is remembered, oldest first."""
-        return tuple(self._changes)
-
-    def revision_applied(self, revision: ConfigRevision, summary: list[str]) -> None:
-        """A configuration came into force."""
-        self._changes.append(
-            Change(
-                at=revision.at,
-                kind="config",
-                title=f"configuration revision {revision.revision}"
-                + (f": {'; '.join(summary[:3])}" if summary else ""),
-                reference=str(revision.revision),
-                actor=revision.actor,
-                diff="\n".join(summary),
-            )
-        )
-
-    def load(self, changes: Iterable[Change]) -> None:
-        """Begin with what was changed before this process started."""
-        self._changes.extend(changes)
 
 
 class Diagnostician:

@@ -73,7 +73,8 @@ class Gauges:
         found: dict[str, str] = {}
         for incident in open_ones:
             routes = {anomaly.place.route for anomaly in incident.anomalies}
-            upstreams = {anomaly.place.upstream for anomaly in incident.anomalies}
+            # An alert of the whole gateway names no upstream, and nor does a route that redirects.
+            upstreams = {anomaly.place.upstream for anomaly in incident.anomalies} - {""}
             for route in self._snapshot().routes:
                 if route.name in routes or route.upstream in upstreams:
                     found.setdefault(route.name, incident.id)

@@ -11,7 +11,7 @@ from gateway.domain.window import FINE_S
 from gateway.errors import SentinelError, StoreUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from gateway.config.revisions import Revisions
     from gateway.control.directives import Board
@@ -41,6 +41,7 @@ class Rounds:
         keys: API keys in force.
         revocations: tokens and certificates that are refused.
         silences: what keeps incidents quiet.
+        learn: by name, what is learned of others before each look: alerts, deploys.
         others: traffic of other nodes.
         revisions: the configuration's history.
         gauges: metrics of the moment.
@@ -60,6 +61,7 @@ class Rounds:
         keys: PublishedKeys,
         revocations: PublishedRevocations,
         silences: Silences,
+        learn: Mapping[str, Callable[[], Awaitable[object]]],
         others: OtherNodes,
         revisions: Revisions,
         gauges: Gauges,
@@ -75,6 +77,7 @@ class Rounds:
         self._keys = keys
         self._revocations = revocations
         self._silences = silences
+        self._learn = learn
         self._others = others
         self._revisions = revisions
         self._gauges = gauges
@@ -98,6 +101,8 @@ class Rounds:
         await self._try("lead", self._lead)
         await self._try("silences", self._silences.refresh)
         await self._try("others", self._others.look)
+        for what, step in self._learn.items():
+            await self._try(what, step)
         if self._leadership.leading:
             await self._try("look", self._look)
             await self._try("tell", self._tell)

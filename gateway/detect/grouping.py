@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.detect.places import spoken
 from gateway.detect.severity import graver_than, gravest
-from gateway.domain.incident import Anomaly, Incident, IncidentState, Place, Severity, Signal
+from gateway.domain.incident import AlertSource, Anomaly, Incident, IncidentState, Place, Severity, Signal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,7 +30,8 @@ FLAPS = 3
 _MOST_RELATED = 10
 
 # Failing says more about a cause than slowness, and both more than a change of traffic.
-_SIGNALS = (Signal.ERROR_RATE, Signal.SATURATION, Signal.LATENCY, Signal.BUDGET, Signal.TRAFFIC)
+# What others say comes after what was measured here.
+_SIGNALS = (Signal.ERROR_RATE, Signal.SATURATION, Signal.LATENCY, Signal.BUDGET, Signal.ALERT, Signal.TRAFFIC)
 
 
 class Open(msgspec.Struct, frozen=True):
@@ -48,13 +49,26 @@ class Open(msgspec.Struct, frozen=True):
     flapping: bool = False
 
 
+class Measured(msgspec.Struct, frozen=True):
+    """What an incident is by our own traffic."""
+
+    signal: Signal
+    place: Place
+    onset: float
+    title: str
+
+
 class Join(msgspec.Struct, frozen=True):
-    """Add these findings to an open incident; ``severity`` is theirs, for raising the incident's if graver."""
+    """Add these findings to an open incident; ``severity`` is theirs, for raising the incident's if graver.
+
+    ``measured`` is set where so far only others' alerts spoke of it: what the traffic shows is told from now on.
+    """
 
     incident_id: str
     severity: Severity
     why: str
     anomalies: tuple[Anomaly, ...]
+    measured: Measured | None = None
 
 
 class Suppress(msgspec.Struct, frozen=True):
@@ -100,7 +114,9 @@ class Grouper:
             else:
                 joining.setdefault(home[0].id, (home[1], []))[1].extend(found)
         for incident_id, (why, found) in joining.items():
-            decisions.append(Join(incident_id, _severity(found), why, tuple(found)))
+            before = next(one for one in open_ones if one.id == incident_id)
+            measured = _measured(before, found, topology)
+            decisions.append(Join(incident_id, _severity(found), why, tuple(found), measured))
         for cause, members in _disturbances(waiting, topology).items():
             decision = self._open_or_suppress(cause, members, waiting, closed, now)
             if isinstance(decision, Open):
@@ -273,6 +289,18 @@ def _symptom(cause: str, own: list[Anomaly], signal: Signal) -> Place:
     return Place(upstream=cause, target=targets.pop() if len(targets) == 1 else "")
 
 
+def _measured(incident: Incident, found: list[Anomaly], topology: Topology) -> Measured | None:
+    """What our own findings make of an incident that only alerts spoke of; None where they say nothing new."""
+    own = [one for one in found if one.signal not in {Signal.ALERT, Signal.TRAFFIC, Signal.BUDGET}]
+    if incident.signal is not Signal.ALERT or not own:
+        return None
+    signal = min((one.signal for one in own), key=_SIGNALS.index)
+    cause = topology.upstream_at(next(one.place for one in own if one.signal is signal))
+    own = [one for one in own if topology.upstream_at(one.place) == cause]
+    onset = min(one.onset for one in own)
+    return Measured(signal, _symptom(cause, own, signal), onset, _title(cause, own, signal))
+
+
 def _title(cause: str, own: list[Anomaly], signal: Signal) -> str:
     place = _symptom(cause, own, signal)
     telling = [anomaly for anomaly in own if anomaly.signal is signal and anomaly.place == place] or [
@@ -286,6 +314,8 @@ def _title(cause: str, own: list[Anomaly], signal: Signal) -> str:
         return f"{where[0].upper()}{where[1:]} is slow: p95 {worst.observed / 1000:.0f} ms"
     if signal is Signal.SATURATION:
         return f"{worst.observed * 100:.0f} % of requests to {where} are turned away for want of room"
+    if signal is Signal.ALERT:
+        return f"{AlertSource(worst.detector).spoken} reports trouble at {where}"
     if signal is Signal.BUDGET:
         return f"The error budget of {where} burns {worst.observed:.1f} times too fast"
     direction = "fell" if worst.observed < worst.expected else "rose"

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 class Held:
     """Every place of an upstream with an open incident: the upstream, its targets and the routes that lead to it.
 
-    A change of traffic is left out: more or fewer callers may be how things are from now on, and hurt nobody.
+    A change of traffic is left out: more or fewer callers may be how things are from now on, and hurt nobody. So is
+    what only others' alerts speak of: here nothing is unusual, and such an alert may fire for days.
     """
 
     def __init__(self, incidents: Iterable[Incident] = (), topology: Topology | None = None) -> None:
         self._topology = topology or Topology()
         self._since: dict[str, float] = {}
         for incident in incidents:
-            if incident.state is IncidentState.CLOSED or incident.signal is Signal.TRAFFIC:
+            if incident.state is IncidentState.CLOSED or incident.signal in {Signal.TRAFFIC, Signal.ALERT}:
                 continue
             for place in (incident.place, *(anomaly.place for anomaly in incident.anomalies)):
                 upstream = self._topology.upstream_at(place)

@@ -6,51 +6,117 @@ counted in, it would dilute a failing share or raise a false one.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from gateway.detect.packed import count_above, pack, quantile
 from gateway.domain.incident import Place
-from gateway.domain.traffic import Tally, forwarded
+from gateway.domain.traffic import NOT_THE_UPSTREAM
 
 if TYPE_CHECKING:
+    from gateway.domain.histogram import Histogram
     from gateway.domain.window import Window
 
-Sums = dict[Place, Tally]
+
+class Total:
+    """What happened at a place in a span. Latency is packed: one integer (:mod:`gateway.detect.packed`)."""
+
+    __slots__ = ("_p95", "errors", "latency", "requests")
+
+    def __init__(self, requests: int = 0, errors: int = 0, latency: int = 0) -> None:
+        self.requests = requests
+        self.errors = errors
+        self.latency = latency
+        self._p95: float | None = None
+
+    def add(self, other: Total) -> None:
+        """Add ``other`` in place."""
+        self.requests += other.requests
+        self.errors += other.errors
+        self.latency += other.latency
+        self._p95 = None
+
+    def subtract(self, other: Total) -> None:
+        """Take away what was added before."""
+        self.requests -= other.requests
+        self.errors -= other.errors
+        self.latency -= other.latency
+        self._p95 = None
+
+    @property
+    def error_share(self) -> float:
+        """Errors per request, 0 when there were none."""
+        return self.errors / self.requests if self.requests else 0.0
+
+    @property
+    def p95_us(self) -> float:
+        """The 95th percentile of latency, 0 without any request."""
+        if self._p95 is None:
+            self._p95 = quantile(self.latency, 0.95) or 0.0
+        return self._p95
+
+    def above(self, value_us: float) -> int:
+        """How many requests took longer than that."""
+        return count_above(self.latency, value_us)
+
+
+Sums = dict[Place, Total]
+
+
+@lru_cache(maxsize=20_000)
+def _places_of(route: str, upstream: str, target: str) -> tuple[Place, ...]:
+    """Where a request counts. Names come from the configuration, so they are few."""
+    places = [Place(upstream=upstream)]
+    if route:
+        places.append(Place(route=route))
+    if target:
+        places.append(Place(upstream=upstream, target=target))
+    return tuple(places)
 
 
 def by_place(window: Window, start: float, end: float, *, minutes: bool = False) -> Sums:
     """Forwarded traffic of [start, end) at every route, every upstream and every target."""
+    rows: dict[tuple[str, str, str], tuple[list[int], list[Histogram]]] = {}
+    for cell in window.cells(start, end, minutes=minutes):
+        for (route, upstream, target, _, _, _, error), tally in cell.items():
+            if not upstream or error in NOT_THE_UPSTREAM:
+                continue
+            row = rows.get((route, upstream, target))
+            if row is None:
+                rows[route, upstream, target] = ([tally.requests, tally.errors], [tally.latency])
+            else:
+                row[0][0] += tally.requests
+                row[0][1] += tally.errors
+                row[1].append(tally.latency)
     sums: Sums = {}
-    rows = window.sums(start, end, by=("route", "upstream", "target"), where=forwarded, minutes=minutes)
-    for (route, upstream, target), tally in rows.items():
-        places = [Place(upstream=str(upstream))]
-        if route:
-            places.append(Place(route=str(route)))
-        if target:
-            places.append(Place(upstream=str(upstream), target=str(target)))
-        for place in places:
-            sums.setdefault(place, Tally()).add(tally)
+    for names, ((requests, errors), histograms) in rows.items():
+        latency = pack(histograms)
+        for place in _places_of(*names):
+            into = sums.get(place)
+            if into is None:
+                sums[place] = Total(requests, errors, latency)
+            else:
+                into.requests += requests
+                into.errors += errors
+                into.latency += latency
     return sums
 
 
 def add_sums(into: Sums, other: Sums) -> None:
     """Add ``other`` to ``into`` in place."""
-    for place, tally in other.items():
-        into.setdefault(place, Tally()).add(tally)
+    for place, total in other.items():
+        known = into.get(place)
+        if known is None:
+            into[place] = Total(total.requests, total.errors, total.latency)
+        else:
+            known.add(total)
 
 
 def subtract_sums(into: Sums, other: Sums) -> None:
-    """Take away what was added before; places and bins that reach nothing disappear."""
-    for place, tally in other.items():
+    """Take away what was added before; places that reach nothing disappear."""
+    for place, total in other.items():
         left = into[place]
-        left.requests -= tally.requests
-        left.errors -= tally.errors
-        left.bytes_in -= tally.bytes_in
-        left.bytes_out -= tally.bytes_out
-        left.duration_us -= tally.duration_us
-        for index, count in tally.latency.items():
-            left.latency[index] -= count
-            if not left.latency[index]:
-                del left.latency[index]
+        left.subtract(total)
         if left.requests <= 0:
             del into[place]
 

@@ -9,7 +9,7 @@ import msgspec
 from gateway.detect.places import spoken
 from gateway.detect.unlike_itself import UnlikeItself
 from gateway.domain.histogram import above, quantile
-from gateway.domain.incident import Place, Signal
+from gateway.domain.incident import AlertSource, Place, Signal
 from gateway.domain.traffic import forwarded
 from gateway.domain.window import COARSE_S, FINE_S
 
@@ -65,6 +65,8 @@ def recovered(
         for place in sorted(judged_upstreams, key=str):
             if _share(window, place, now) > _SPARE_SHARE:
                 return Recovery(over=False, why=f"{spoken(place)} still fails")
+    if judged and all(anomaly.signal is Signal.ALERT for anomaly in judged.values()):
+        return Recovery(over=True, why="every alert that told of it is over")
     return Recovery(over=True, why=f"clear for {_BINS * FINE_S} s at every place where it showed")
 
 
@@ -72,11 +74,8 @@ def _still(anomaly: Anomaly, incident: Incident, window: Window, now: float) -> 
     """Why the anomaly is not over, or None."""
     where = spoken(anomaly.place)
     end = now - _SETTLED_S
-    if anomaly.signal is Signal.TRAFFIC:
-        return _still_traffic(anomaly, window, end)
-    if anomaly.signal is Signal.BUDGET:
-        # Spoken of every minute while it burns too fast; two minutes of silence and it does not any more.
-        return f"{where}: its error budget still burns too fast" if now - anomaly.seen_at < _SILENT_S else None
+    if anomaly.signal in {Signal.TRAFFIC, Signal.BUDGET, Signal.ALERT}:
+        return _still_otherwise(anomaly, incident, window, now)
     inside = _inside(anomaly.place)
     start = end // FINE_S * FINE_S - _BINS * FINE_S
     if start < incident.onset:
@@ -90,6 +89,18 @@ def _still(anomaly: Anomaly, incident: Incident, window: Window, now: float) -> 
     if sum(clear) >= _CLEAR_BINS and all(clear[-2:]):
         return None
     return f"{where}: {sum(clear)} of the last {len(clear)} five-second bins are clear"
+
+
+def _still_otherwise(anomaly: Anomaly, incident: Incident, window: Window, now: float) -> str | None:
+    """As :func:`_still`, for what no share of failing or slow requests shows."""
+    where = spoken(anomaly.place)
+    if anomaly.signal is Signal.TRAFFIC:
+        return _still_traffic(anomaly, window, now - _SETTLED_S)
+    if anomaly.signal is Signal.BUDGET:
+        # Spoken of every minute while it burns too fast; two minutes of silence and it does not any more.
+        return f"{where}: its error budget still burns too fast" if now - anomaly.seen_at < _SILENT_S else None
+    fires = any(alert.ended_at is None and alert.place == anomaly.place for alert in incident.alerts)
+    return f"{where}: {AlertSource(anomaly.detector).spoken} still says so" if fires else None
 
 
 def _clear(tally: Tally, anomaly: Anomaly, before: Tally) -> bool:

@@ -81,7 +81,7 @@ class AlertSource(StrEnum):
     GENERIC = "generic"
 
     @property
-    def title(self) -> str:
+    def spoken(self) -> str:
         """The name people know."""
         return "Another monitor" if self is AlertSource.GENERIC else self.value.capitalize()
 

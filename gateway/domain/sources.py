@@ -10,10 +10,21 @@ from gateway.domain.incident import Severity
 class AlertSettings(msgspec.Struct, frozen=True):
     """How alerts of other monitoring are taken."""
 
-    token_env: str  # the variable whose value they must show
     labels: tuple[str, ...] = ("service", "upstream", "job")  # which of their labels name a service, best first
     severities: tuple[tuple[str, Severity], ...] = ()  # their words for how grave, in lower case, before the usual ones
     lapse_s: float = 86_400.0  # an alert that nothing was heard of for so long does not fire any more
+
+
+class Received(msgspec.Struct, frozen=True):
+    """What became of the alerts of one delivery, in numbers."""
+
+    firing: int = 0  # new, or again after their end
+    repeated: int = 0  # known to fire
+    resolved: int = 0
+    unknown: int = 0  # ends of what never began here
+    stale: int = 0  # an old delivery that came after the end
+    dropped: int = 0  # too many fire already
+    unplaced: int = 0  # of the firing and repeated, those that name nothing configured here
 
 
 class ElasticsearchFields(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.domain.diagnosis import Claim, Confidence, Evidence, Hypothesis
 from gateway.domain.identity import Role
-from gateway.domain.incident import IncidentState, Place, Severity, Signal
+from gateway.domain.incident import AlertSource, IncidentState, Place, Severity, Signal
 from gateway.domain.plan import ActionKind, ActionState, Risk
 
 if TYPE_CHECKING:
@@ -169,6 +169,31 @@ class AnomalyShape(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class AlertWordsShape(msgspec.Struct, frozen=True, kw_only=True):
+    """What an alert says: its sender's own words."""
+
+    name: str
+    summary: str
+    description: str
+    link: str
+    labels: tuple[tuple[str, str], ...]
+
+
+class AlertShape(msgspec.Struct, frozen=True, kw_only=True):
+    """An alert of other monitoring. It fires while ``ended_at`` is null; not ``resolved``: it fell silent."""
+
+    fingerprint: str
+    source: AlertSource
+    severity: Severity
+    place: Place
+    starts_at: Time
+    received_at: Time
+    heard_at: Time
+    words: AlertWordsShape
+    ended_at: Time | None
+    resolved: bool
+
+
 class IncidentRow(msgspec.Struct, frozen=True, kw_only=True):
     """An incident as lists show it."""
 
@@ -199,6 +224,7 @@ class IncidentShape(IncidentRow, frozen=True, kw_only=True):
     untold: str
     related: tuple[str, ...]
     flapping: bool
+    alerts: tuple[AlertShape, ...]
 
 
 class UserShape(msgspec.Struct, frozen=True, kw_only=True):

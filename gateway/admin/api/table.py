@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from gateway.admin.api import (
+    alerts,
     configuration,
+    deploys,
     events,
     incidents,
     keys,
@@ -26,6 +28,8 @@ ENDPOINTS = (
     *objectives.ENDPOINTS,
     *silences.ENDPOINTS,
     *runbooks.ENDPOINTS,
+    *alerts.ENDPOINTS,
+    *deploys.ENDPOINTS,
     *requests.ENDPOINTS,
     *incidents.ENDPOINTS,
     *telling.ENDPOINTS,
