@@ -20,7 +20,7 @@ _BODILESS = frozenset({204, 304})
 _END = (b"", b"")  # joined to the lines before them: the last line's end and the empty line
 
 
-class UnwritableError(RuntimeError):
+class UnwritableError(Exception):
     """A field of an answer holds CR, LF or NUL, and would begin a line of its own."""
 
 

@@ -63,8 +63,6 @@ class WatchedCall(UpstreamCall):
         extra_head: further lines of the request's head, each with its line end.
     """
 
-    _service: UpstreamService
-
     __slots__ = (
         "_begun_at",
         "_client",
@@ -80,6 +78,7 @@ class WatchedCall(UpstreamCall):
         "_swallowed",
         "_ticket",
         "_timer",
+        "_upstream",
     )
 
     def __init__(
@@ -92,6 +91,7 @@ class WatchedCall(UpstreamCall):
         extra_head: bytes = b"",
     ) -> None:
         self._client = sink
+        self._upstream = service
         self._front: Any = _Front(sink, self)
         super().__init__(service, outbound, self._front)
         self._extra_head = extra_head
@@ -109,15 +109,15 @@ class WatchedCall(UpstreamCall):
 
     def start(self) -> None:
         """Ask the circuit, then go on like any call."""
-        now = self._service.now()
+        now = self._upstream.now()
         if self._retry is not None:
-            self._service.budget.request(now)
-        self._ticket = self._service.admit(now)
+            self._upstream.budget.request(now)
+        self._ticket = self._upstream.admit(now)
         if self._ticket is None:
             self._done = True
             self._client.failed(
                 UpstreamFailure(
-                    ErrorKind.CIRCUIT_OPEN, 503, CIRCUIT_OPEN, retry_after_s=self._service.retry_after_s(now)
+                    ErrorKind.CIRCUIT_OPEN, 503, CIRCUIT_OPEN, retry_after_s=self._upstream.retry_after_s(now)
                 )
             )
             return
@@ -134,11 +134,11 @@ class WatchedCall(UpstreamCall):
     def unreachable(self, reason: str, *, timed_out: bool) -> None:
         """Nothing was sent: another target may have it, and the route may allow more than that."""
         name = self._target
-        self._service.note_failure(name, ErrorKind.UPSTREAM_UNAVAILABLE, reason)
+        self._upstream.note_failure(name, ErrorKind.UPSTREAM_UNAVAILABLE, reason)
         self._attempt_over(well=False)
         self._tried = (*self._tried, name)
         self._attempt += 1
-        now = self._service.now()
+        now = self._upstream.now()
         if not timed_out and now < self.connect_by and self._try_target(now):
             return
         if self._may_retry(CONNECT):
@@ -150,7 +150,7 @@ class WatchedCall(UpstreamCall):
 
     def answered(self, status: int, headers: Headers) -> None:
         """The head of an answer: the client's, or one that is swallowed for another attempt."""
-        now = self._service.now()
+        now = self._upstream.now()
         self._seconds = now - self._begun_at
         if status >= _SERVER_ERROR:
             if self._may_retry(str(status)):
@@ -160,7 +160,7 @@ class WatchedCall(UpstreamCall):
                 asyncio.get_running_loop().call_soon(self._swallow)
                 return
         elif self._ticket is not None:
-            self._service.answered_well(self._target, self._probe, self._ticket, now)
+            self._upstream.answered_well(self._target, self._probe, self._ticket, now)
         self._status = status
         self._client.head(status, headers)
 
@@ -189,7 +189,7 @@ class WatchedCall(UpstreamCall):
             reason = TIMEOUT if kind is ErrorKind.UPSTREAM_TIMEOUT else RESET if untouched else ""
             if reason and self._may_retry(reason):
                 self._connection = None
-                self._service.note_failure(self._target, kind, detail)
+                self._upstream.note_failure(self._target, kind, detail)
                 self._again()
                 return
         super().answer_broken(kind, status, detail, untouched=untouched)
@@ -201,7 +201,7 @@ class WatchedCall(UpstreamCall):
         return head[:-2] + self._extra_head + b"\r\n" if self._extra_head else head
 
     def _try_target(self, now: float) -> bool:
-        chosen = self._service.choose_watched(now, self._tried, self._key)
+        chosen = self._upstream.choose_watched(now, self._tried, self._key)
         if chosen is None:
             if not self._tried:
                 self._fail(ErrorKind.UPSTREAM_UNAVAILABLE, 502, "the upstream has no targets")
@@ -219,8 +219,8 @@ class WatchedCall(UpstreamCall):
         if retry is None or self._status or self._retries >= retry.attempts or self._done:
             return False
         kept = self._body is not None
-        return repeatable(retry, reason, self._outbound.method, body_kept=kept) and self._service.may_retry(
-            retry.budget, self._service.now()
+        return repeatable(retry, reason, self._outbound.method, body_kept=kept) and self._upstream.may_retry(
+            retry.budget, self._upstream.now()
         )
 
     def _again(self) -> None:
@@ -239,7 +239,7 @@ class WatchedCall(UpstreamCall):
 
     def _after_pause(self) -> None:
         self._timer, self._tried = None, ()
-        now = self._service.now()
+        now = self._upstream.now()
         self.connect_by = now + self.timeouts.connect_s
         self._try_target(now)
 
@@ -260,9 +260,9 @@ class WatchedCall(UpstreamCall):
     def _attempt_over(self, *, well: bool | None) -> None:
         if self._open:
             self._open = False
-            now = self._service.now()
+            now = self._upstream.now()
             seconds = self._seconds or now - self._begun_at
-            self._service.attempt_over(self._target, self._probe, now, seconds=seconds, well=well)
+            self._upstream.attempt_over(self._target, self._probe, now, seconds=seconds, well=well)
 
     def _conclude(self, *, well: bool | None) -> None:
         """The whole is over, and this is what became of it."""
@@ -271,9 +271,9 @@ class WatchedCall(UpstreamCall):
         if ticket is None:
             return
         if ticket is not UNWATCHED:
-            self._service.concluded(ticket, self._service.now(), well=well)
+            self._upstream.concluded(ticket, self._upstream.now(), well=well)
         if self._retries:
-            self._service.count_retry("abandoned" if well is None else "succeeded" if well else "failed")
+            self._upstream.count_retry("abandoned" if well is None else "succeeded" if well else "failed")
 
     def _fail(self, kind: ErrorKind, status: int, detail: str) -> None:
         self._conclude(well=_well(kind))
