@@ -7,7 +7,7 @@ import re
 import msgspec
 
 from gateway.config.notation import NotationError, did_you_mean, listed
-from gateway.domain.limits import Scope
+from gateway.domain.limits import ConcurrencyLimit, Limit, Quota, Scope
 
 _WINDOWS_S = {"s": 1, "min": 60, "h": 3600, "day": 86400}
 _PERIODS = ("day", "month")
@@ -69,6 +69,16 @@ def limit(text: str) -> Rule:
         rest = rest[2:]
     order = '"RATE burst N per SCOPE"'
     return LimitRule(count, window_s, burst, _scope(rest, len(text), order, ("burst", "per")))
+
+
+def written(one: Limit | Quota | ConcurrencyLimit) -> str:
+    """A compiled limit the way it is written: what :func:`limit` reads."""
+    if isinstance(one, Quota):
+        return f"quota {one.count} per {one.period} per {one.scope}"
+    if isinstance(one, ConcurrencyLimit):
+        return f"{one.at_once} at once per {one.scope}"
+    units = {seconds: unit for unit, seconds in _WINDOWS_S.items()}
+    return f"{one.rate * one.window_s:.0f}/{units[one.window_s]} burst {one.burst} per {one.scope}"
 
 
 def _quota(words: list[Word], end: int) -> QuotaRule:

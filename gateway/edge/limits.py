@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from time import time_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from gateway.domain.forwarding import Headers
+    from gateway.domain.identity import Principal
+    from gateway.domain.routing import Route
     from gateway.edge.exchange import Exchange
 
 MAX_WHOM = 96  # characters: an e-mail address and a tenant fit
@@ -35,6 +37,25 @@ LEASED_PART = 16  # of the time a bucket takes to fill: what a lease may hold ba
 _ROUTE, _TENANT, _KEY, _CLIENT = Scope.ROUTE, Scope.TENANT, Scope.KEY, Scope.CLIENT
 
 LimitKey = tuple[str, str]  # name of the limit, whom it counts
+
+
+class Asking(Protocol):
+    """As much of a request as says whom a limit counts."""
+
+    @property
+    def principal(self) -> Principal:
+        """Who it was proven to come from."""
+        ...
+
+    @property
+    def route(self) -> Route | None:
+        """What it was matched to."""
+        ...
+
+    @property
+    def client(self) -> str:
+        """The address it came from."""
+        ...
 
 
 class LimitSet:
@@ -224,7 +245,7 @@ def wall_ticks() -> int:
     return time_ns() // 125 - EPOCH_S * TICKS_PER_S
 
 
-def counted(scope: Scope, exchange: Exchange) -> str:
+def counted(scope: Scope, exchange: Asking) -> str:
     """Whom a limit of that scope counts; an identity the caller does not have falls back to the next wider one.
 
     NUL separates the parts: it is in no name that comes out of a header, and the kind stands first, so no subject can

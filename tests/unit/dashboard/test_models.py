@@ -9,7 +9,7 @@ from gateway.admin.dashboard.models import incident as incident_model
 from gateway.admin.dashboard.models import request as request_model
 from gateway.admin.dashboard.models.changes import changes
 from gateway.admin.dashboard.models.markdown import export, plain
-from gateway.admin.dashboard.models.routes import limit_in_words, routes
+from gateway.admin.dashboard.models.routes import routes
 from gateway.admin.dashboard.models.spark import spark
 from gateway.admin.dashboard.views.configuration import diff
 from gateway.admin.dashboard.views.keys import expiry
@@ -17,6 +17,7 @@ from gateway.admin.dashboard.views.live import event, matches
 from gateway.admin.dashboard.views.requests import address, asked_filter
 from gateway.admin.dashboard.views.sign_in import safe_next
 from gateway.admin.dashboard.wording import NARROW
+from gateway.config.limit_notation import written
 from gateway.domain.access import AuthMode
 from gateway.domain.incident import Place
 from gateway.domain.limits import Limit, Scope
@@ -245,7 +246,7 @@ class TestRequests:
 class TestTheRest:
     def test_limits_read_as_sentinel_toml_writes_them(self):
         assert (
-            limit_in_words(Limit(name="x", rate=10 / 60, burst=20, scope=Scope.TENANT, window_s=60))
+            written(Limit(name="x", rate=10 / 60, burst=20, scope=Scope.TENANT, window_s=60))
             == "10/min burst 20 per tenant"
         )
 

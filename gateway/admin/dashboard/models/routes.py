@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.admin.dashboard import wording
+from gateway.config.limit_notation import written
 from gateway.domain.access import AuthMode
 
 if TYPE_CHECKING:
-    from gateway.domain.limits import Limit
     from gateway.domain.routing import Route
     from gateway.domain.snapshot import Snapshot
 
-_PERIODS = {1: "s", 60: "min", 3600: "h", 86_400: "day"}
 _PROOF = {
     AuthMode.NONE: "open to everyone",
     AuthMode.JWT: "token (JWT)",
@@ -33,18 +32,12 @@ class RouteLine(msgspec.Struct, frozen=True):
     incident: str = ""
 
 
-def limit_in_words(limit: Limit) -> str:
-    """Such as ``100/s burst 200 per subject``, the way sentinel.toml writes it."""
-    amount = limit.rate * limit.window_s
-    return f"{amount:g}/{_PERIODS.get(limit.window_s, f'{limit.window_s} s')} burst {limit.burst} per {limit.scope}"
-
-
 def chain(route: Route) -> tuple[str, ...]:
     """The steps a request of this route goes through before it is forwarded."""
     steps = [_PROOF[route.auth]]
     if route.scopes:
         steps.append(f"scope {', '.join(sorted(route.scopes))}")
-    steps += [limit_in_words(limit) for limit in route.limits]
+    steps += [written(limit) for limit in route.limits]
     if route.limits:
         steps.append(f"limits without Redis: {route.limit_unavailable}")
     if route.strip_prefix:
