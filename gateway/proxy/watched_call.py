@@ -225,7 +225,7 @@ class WatchedCall(UpstreamCall):
 
     def _again(self) -> None:
         """Another attempt: at a target that has not had this request yet, or after a pause at any."""
-        service = self._service
+        service = self._upstream
         if self._retries:
             service.count_retry("failed")
         self._retries += 1
