@@ -94,6 +94,11 @@ class Load:
         await asyncio.gather(*self._under_way, return_exceptions=True)
         await self._client.aclose()
 
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """The latest answers, oldest first."""
+        return tuple(self._answers)
+
     def felt(self, seconds: float, path: str = "/orders") -> Felt:
         """What callers of ``path`` felt over the last ``seconds``."""
         since = time.monotonic() - seconds

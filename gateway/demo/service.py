@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import itertools
+import random
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -26,11 +27,12 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-FAULTS = ("pool", "slow", "error")
+FAULTS = ("pool", "slow", "error", "part")
 POOL_SIZE = 8
 POOL_WAIT_S = 0.25  # how long a request waits for a connection before it gives up
 SLOW_S = 0.9
 CALL_TIMEOUT_S = 5.0
+NO_PART: dict[str, float | str] = {"share": 1.0, "status": 0, "delay_s": 0.0, "tenant": ""}
 ITEMS = {
     str(number): {"id": number, "name": f"Item {number}", "price_cents": 499 + 37 * number} for number in range(40)
 }
@@ -71,6 +73,7 @@ class Service:
     def __init__(self, name: str, gateway: str) -> None:
         self.name = name
         self.fault = ""
+        self.part = NO_PART
         self.pool = ConnectionPool()
         self.numbers = itertools.count(1)
         self.client = httpx2.AsyncClient(base_url=gateway, timeout=CALL_TIMEOUT_S)
@@ -91,25 +94,39 @@ class Service:
         return JSONResponse({"status": "ok"})
 
     async def set_fault(self, request: Request) -> JSONResponse:
-        """Switch a fault on (its name) or off (empty)."""
-        self.fault = (await request.json())["fault"]
+        """Switch a fault on (its name) or off (empty).
+
+        "part" hurts a ``share`` of the requests, of one ``tenant`` if it is named: ``delay_s`` late, with ``status``.
+        """
+        asked = await request.json()
+        self.fault, self.part = asked["fault"], {**NO_PART, **asked}
         if self.fault == "pool":
             await self.pool.leak()
         else:
             self.pool.mend()
         return JSONResponse({"fault": self.fault})
 
-    async def trouble(self) -> JSONResponse | None:
+    async def trouble(self, request: Request) -> JSONResponse | None:
         """The answer while the error fault is on; the delay of the slow one."""
+        if self.fault == "part" and self._hurts(request):
+            await asyncio.sleep(float(self.part["delay_s"]))
+            if status := int(self.part["status"]):
+                return JSONResponse({"error": "unhandled exception"}, status)
         if self.fault == "slow":
             await asyncio.sleep(SLOW_S)
         if self.fault == "error":
             return JSONResponse({"error": "unhandled exception in charge()"}, 500)
         return None
 
-    async def charge(self, _request: Request) -> JSONResponse:
+    def _hurts(self, request: Request) -> bool:
+        """Whether this request is one of the part that is hurt."""
+        if self.part["tenant"] not in {"", request.headers.get("x-sentinel-tenant", "")}:
+            return False
+        return random.random() < float(self.part["share"])
+
+    async def charge(self, request: Request) -> JSONResponse:
         """Payments: needs a database connection for every charge."""
-        if (answer := await self.trouble()) is not None:
+        if (answer := await self.trouble(request)) is not None:
             return answer
         try:
             async with self.pool.connection() as connection:
@@ -121,14 +138,14 @@ class Service:
 
     async def item(self, request: Request) -> JSONResponse:
         """Catalog: one item."""
-        if (answer := await self.trouble()) is not None:
+        if (answer := await self.trouble(request)) is not None:
             return answer
         found = ITEMS.get(request.path_params["id"])
         return JSONResponse(found) if found else JSONResponse({"error": "no such item"}, 404)
 
     async def place_order(self, request: Request) -> JSONResponse:
         """Orders: looks the item up, then charges, both through the gateway and in the caller's name."""
-        if (answer := await self.trouble()) is not None:
+        if (answer := await self.trouble(request)) is not None:
             return answer
         order = await request.json()
         passed_on = {

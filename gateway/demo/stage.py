@@ -139,9 +139,9 @@ class Stage:
         found: dict[str, Any] = answer.json()
         return found
 
-    async def set_fault(self, target: str, fault: str) -> None:
-        """Switch a fault of one target (host:port) on, or off with the empty string."""
-        answer = await self._services.put(f"http://{target}/fault", json={"fault": fault})
+    async def set_fault(self, target: str, fault: str, **part: float | str) -> None:
+        """Switch a fault of one target (host:port) on, or off with the empty string; ``part`` says how much of it."""
+        answer = await self._services.put(f"http://{target}/fault", json={"fault": fault, **part})
         answer.raise_for_status()
 
     def log_tail(self, name: str = "gateway") -> str:
