@@ -84,10 +84,6 @@ class Kept:
         self._claimed[action_id] = to_state
         return True
 
-    async def begin(self, action_id: str) -> bool:  # noqa: ARG002 - as the store
-        """Nothing is configured outside the gateway that could be run."""
-        return False
-
     async def begin(self, action_id: str) -> bool:
         """True for the first; there is one control."""
         return await self.claim(action_id, ActionState.APPROVED, ActionState.RUNNING)
