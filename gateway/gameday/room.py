@@ -22,6 +22,7 @@ from gateway.detect.held import Held
 from gateway.diagnose.analyst import Analyst
 from gateway.domain.incident import IncidentState
 from gateway.domain.paging import Page
+from gateway.domain.plan import ActionState
 from gateway.domain.topology import Topology
 from gateway.domain.window import Window
 from gateway.newsroom import Newsroom
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from gateway.config.checking import Configuration
     from gateway.domain.incident import Incident
-    from gateway.domain.plan import Action, ActionState
+    from gateway.domain.plan import Action
     from gateway.domain.policy import DetectSettings, RemediateSettings
     from gateway.domain.snapshot import Directive, Snapshot
     from gateway.notify.message import What
