@@ -356,10 +356,10 @@ async def _first_report(origin: Origin, tls: UpstreamTls) -> tuple[bool, str]:
         heard.put_nowait((healthy, reason))
 
     prober = Prober(changed)
-    check = HealthCheck("/", interval_s=0.05, unhealthy=1, healthy=1)
+    check = HealthCheck("/", interval_s=0.6, unhealthy=1, healthy=1)  # which bounds an answer's time too
     prober.apply((Upstream("orders", (origin.target,), health=check, tls=tls),))
     try:
-        return await asyncio.wait_for(heard.get(), 5)
+        return await asyncio.wait_for(heard.get(), 10)
     finally:
         await prober.close()
 
