@@ -13,23 +13,24 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from gateway import logs
-from gateway.casebook import joined, opened, with_action
+from gateway.acting import Acting
+from gateway.casebook import joined, opened
 from gateway.detect.detectors import examine_all
 from gateway.detect.grouping import Join, Open
 from gateway.detect.recovery import recovered
 from gateway.domain.identity import SYSTEM
 from gateway.domain.incident import Incident, IncidentState, TimelineEntry
-from gateway.domain.plan import ActionState
+from gateway.domain.plan import ACTIVE
 from gateway.domain.topology import Topology
-from gateway.errors import ConflictError, SentinelError
+from gateway.errors import SentinelError
 from gateway.hearsay import with_alerts
 from gateway.notify.message import What
-from gateway.remediate import approval, risk_policy
-from gateway.second_look import ACTIVE, due_again, finding, leading
+from gateway.second_look import due_again, finding, leading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from gateway.acting import ActionClaims, StopSwitch
     from gateway.casebook import Casebook
     from gateway.detect.detectors import Detector
     from gateway.detect.grouping import Decision, Grouper
@@ -41,26 +42,9 @@ if TYPE_CHECKING:
     from gateway.domain.snapshot import Snapshot
     from gateway.domain.window import Window
     from gateway.newsroom import Newsroom
-    from gateway.remediate.closed_loop import Progress, Remediation
+    from gateway.remediate.closed_loop import Remediation
 
 EXPLAINED = "incident.explained"
-
-# What people are told of an action's time line entries; the others stand on the incident page.
-NEWS = {
-    "action.executed": What.EXECUTED,
-    "action.failed": What.FAILED,
-    "action.verified": What.VERIFIED,
-    "action.restored": What.RETURNED,
-    "action.reverted": What.RETURNED,
-}
-
-
-class ActionClaims(Protocol):
-    """What makes a decision happen once, however many people click on however many nodes."""
-
-    async def claim(self, action_id: str, from_state: ActionState, to_state: ActionState) -> bool:
-        """True for exactly one of any number of callers."""
-        ...
 
 
 class Analysis(Protocol):
@@ -91,6 +75,7 @@ class Pipeline:
         newsroom: Newsroom,
         detect: Callable[[], DetectSettings],
         remediate: Callable[[], RemediateSettings],
+        stop: StopSwitch | None = None,
         snapshot: Callable[[], Snapshot],
         clock: Callable[[], float],
         alerts: Callable[[], Mapping[str, ExternalAlert] | None] = lambda: None,  # of others; None: not known yet
@@ -100,17 +85,23 @@ class Pipeline:
         self._grouper = grouper
         self._cases = casebook
         self._analysis = analysis
-        self._remediation = remediation
-        self._claims = claims
         self._news = newsroom
         self._detect_settings = detect
-        self._remediate_settings = remediate
         self._snapshot = snapshot
         self._clock = clock
         self._alerts = alerts
         self._explaining: dict[str, asyncio.Task[None]] = {}
-        self._refusals: dict[str, tuple[str, ...]] = {}
         self._lock = asyncio.Lock()
+        self._acting = Acting(
+            casebook=casebook,
+            remediation=remediation,
+            claims=claims,
+            newsroom=newsroom,
+            stop=stop,
+            settings=remediate,
+            clock=clock,
+            lock=self._lock,
+        )
         self._log = logs.get("pipeline")
 
     async def take_over(self) -> None:
@@ -180,8 +171,9 @@ class Pipeline:
             else:
                 self._cases.note(incident)
         await self._diagnose(incident_id, now)
-        await self._plan(incident_id, now)
-        await self._follow(incident_id, now)
+        if await self._acting.plan(incident_id, now):
+            self._explain_once(incident_id)
+        await self._acting.follow(incident_id, now)
         await self._close_when_over(incident_id, now)
 
     # Diagnose.
@@ -229,82 +221,6 @@ class Pipeline:
             incident = await self._cases.save(msgspec.structs.replace(incident, diagnosis=better), entry)
             await self._news.tell(incident, What.DIAGNOSED)
 
-    # Plan and act.
-
-    async def _plan(self, incident_id: str, now: float) -> None:
-        incident = self._cases[incident_id]
-        if incident.diagnosis is None or any(action.state in ACTIVE for action in incident.actions):
-            return
-        plan = self._remediation.plan(incident, incident.diagnosis, now)
-        if not plan.actions and not incident.actions and self._refusals.get(incident_id) != plan.why_not:
-            self._refusals[incident_id] = plan.why_not
-            await self._cases.save(incident, TimelineEntry(now, "plan.empty", " ".join(plan.why_not)))
-        for action in plan.actions:
-            await self._propose(action, now)
-        self._explain_once(incident_id)
-
-    async def _propose(self, action: Action, now: float) -> None:
-        incident = self._cases[action.incident_id]
-        if any(other.state in ACTIVE for other in incident.actions):
-            return  # one at a time: what the next one would do is judged by traffic after this one
-        decision = risk_policy.decide(action.risk, self._remediate_settings().mode)
-        if decision is risk_policy.Decision.RUN:
-            text = f"Planned ({action.risk}: {action.risk_reason}): {action.effect}"
-            await self._cases.save_action(action, TimelineEntry(now, "action.planned", text))
-            await self._run(approval.approve_by_policy(action, now), now)
-            return
-        asks = (
-            "waits for approval" if decision is risk_policy.Decision.ASK else "only shown: [remediate] mode is observe"
-        )
-        text = f"Proposed, {asks} ({action.risk}: {action.risk_reason}): {action.effect}"
-        incident = await self._cases.save_action(action, TimelineEntry(now, "action.proposed", text))
-        if decision is risk_policy.Decision.ASK:
-            await self._news.tell(incident, What.PROPOSED, action)
-
-    async def _run(self, approved: Action, now: float) -> Action:
-        """Carry out an approved action: claimed by one, saved, then done."""
-        if not await self._claims.claim(approved.id, ActionState.PENDING, ActionState.APPROVED):
-            raise ConflictError(f"action {approved.id} was decided elsewhere a moment ago")
-        entry = TimelineEntry(now, "action.approved", f"Approved by {approved.decided_by}.", actor=approved.decided_by)
-        await self._cases.save_action(approved, entry)
-        return await self._execute(approved, now)
-
-    async def _execute(self, approved: Action, now: float) -> Action:
-        progress = await self._remediation.execute(approved, now)
-        incident = self._cases[approved.incident_id]
-        if progress.action.state is ActionState.EXECUTED and incident.state is IncidentState.ANALYZING:
-            self._cases.note(incident.moved_to(IncidentState.MITIGATING))
-        await self._keep(progress)
-        return progress.action
-
-    # Verify, try, take back.
-
-    async def _follow(self, incident_id: str, now: float) -> None:
-        for action in self._cases[incident_id].actions:
-            if action.state is ActionState.EXECUTED:
-                await self._keep(await self._remediation.advance(action, now))
-            elif (lapsed := approval.expire(action, now)) is not action:
-                await self._cases.save_action(lapsed, TimelineEntry(now, "action.expired", f"Lapsed: {lapsed.note}."))
-            elif action.state is ActionState.APPROVED:  # control died between saving and doing
-                await self._execute(action, now)
-
-    async def _keep(self, progress: Progress) -> None:
-        """Save what became of an action, and tell what people want to know of it."""
-        action = progress.action
-        if not progress.changed:
-            self._cases.note(with_action(self._cases[action.incident_id], action))
-            return
-        incident = await self._cases.save_action(action, *progress.entries)
-        for entry in progress.entries:
-            if entry.kind in NEWS:
-                await self._news.tell(incident, NEWS[entry.kind], action)
-        if progress.escalate:
-            text = "The gateway is at its end here: a person has to look."
-            if incident.state is IncidentState.MITIGATING:
-                incident = incident.moved_to(IncidentState.ANALYZING)
-            entry = TimelineEntry(progress.entries[-1].at, "incident.escalated", text)
-            await self._news.tell(await self._cases.save(incident, entry), What.ESCALATED)
-
     # Close.
 
     async def _close_when_over(self, incident_id: str, now: float) -> None:
@@ -316,27 +232,16 @@ class Pipeline:
             await self._close(incident_id, recovery.why, SYSTEM, now)
 
     async def _close(self, incident_id: str, why: str, actor: Actor, now: float) -> Incident:
-        for action in self._cases[incident_id].actions:
-            if action.state is ActionState.EXECUTED:
-                await self._take_back(action, now)
-            elif (lapsed := approval.expire(action, now, "the incident was closed")) is not action:
-                await self._cases.save_action(lapsed, TimelineEntry(now, "action.expired", f"Lapsed: {lapsed.note}."))
+        await self._acting.end_all(incident_id, now)
         incident = self._cases[incident_id].moved_to(IncidentState.CLOSED)
         incident = msgspec.structs.replace(incident, closed_at=now, close_reason=why)
         entry = TimelineEntry(now, "incident.closed", f"Closed: {why}", actor=actor.name)
         incident = await self._cases.save(incident, entry)
         self._log.warning("incident.closed", incident=incident_id, why=why)
-        self._refusals.pop(incident_id, None)
         if (explaining := self._explaining.pop(incident_id, None)) is not None:
             explaining.cancel()
         await self._news.tell(incident, What.CLOSED)
         return incident
-
-    async def _take_back(self, action: Action, now: float) -> None:
-        try:
-            await self._keep(await self._remediation.take_back(action, now, "the incident was closed"))
-        except SentinelError as error:  # its directive ends by itself, and nobody has to wait for that to close
-            self._log.warning("action.not_taken_back", action=action.id, why=str(error))
 
     # What people decide.
 
@@ -347,22 +252,17 @@ class Pipeline:
             NotFoundError, ForbiddenError, or ConflictError naming who was first.
         """
         async with self._lock:
-            action = self._cases.of_action(action_id)
-            now = self._clock()
-            return await self._run(approval.approve(action, actor, fingerprint or action.fingerprint, now), now)
+            return await self._acting.approve(action_id, actor, fingerprint)
 
     async def reject(self, action_id: str, actor: Actor, reason: str) -> Action:
         """Decline a PENDING action. Raises as :meth:`approve`."""
         async with self._lock:
-            action = self._cases.of_action(action_id)
-            now = self._clock()
-            rejected = approval.reject(action, actor, reason, now)
-            if not await self._claims.claim(action_id, ActionState.PENDING, ActionState.REJECTED):
-                raise ConflictError(f"action {action_id} was decided elsewhere a moment ago")
-            text = f"Declined by {actor.name}" + (f": {rejected.note}" if rejected.note else "")
-            entry = TimelineEntry(now, "action.rejected", text, actor=actor.name)
-            await self._news.tell(await self._cases.save_action(rejected, entry), What.REJECTED, rejected)
-            return rejected
+            return await self._acting.reject(action_id, actor, reason)
+
+    async def take_back(self, action_id: str, actor: Actor, reason: str) -> Action:
+        """Take an action that is in force back at once. Raises NotFoundError, ForbiddenError or ConflictError."""
+        async with self._lock:
+            return await self._acting.take_back(action_id, actor, reason)
 
     async def acknowledge(self, incident_id: str, actor: Actor) -> Incident:
         """Take care of an open incident. Raises NotFoundError, or ConflictError naming who was first."""

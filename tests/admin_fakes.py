@@ -32,7 +32,16 @@ from gateway.domain.diagnosis import Claim, Confidence, Diagnosis, Evidence, Hyp
 from gateway.domain.histogram import bin_of
 from gateway.domain.hours import Hours
 from gateway.domain.identity import Actor, Role, Session, User
-from gateway.domain.incident import Anomaly, ExternalAlert, Incident, IncidentState, Place, Severity, Signal, TimelineEntry
+from gateway.domain.incident import (
+    Anomaly,
+    ExternalAlert,
+    Incident,
+    IncidentState,
+    Place,
+    Severity,
+    Signal,
+    TimelineEntry,
+)
 from gateway.domain.limits import Limit, Scope, TenantPlan
 from gateway.domain.objectives import Count, Objective, ObjectiveState
 from gateway.domain.outbox import Undelivered
@@ -45,6 +54,7 @@ from gateway.domain.runbook import Match, Runbook
 from gateway.domain.silence import Maintenance, Matcher, Silence
 from gateway.domain.snapshot import Directive, DirectiveKind, Snapshot
 from gateway.domain.sources import AlertSettings
+from gateway.domain.stop import Stop
 from gateway.domain.traffic import BucketKey, ErrorKind, RequestRecord, SeriesKey, Tally
 from gateway.domain.upstreams import HealthCheck, Target, Upstream
 from gateway.domain.window import Window
@@ -52,6 +62,7 @@ from gateway.errors import ConfigError, ConflictError, InvalidInputError, NotFou
 from gateway.identity.passwords import Passwords
 from gateway.ingest.event_intake import EventIntake
 from gateway.notify.objective_report import daily_report
+from tests.replay_fakes import FakeReplays
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -625,6 +636,12 @@ class FakeDecisions:
     async def reject(self, action_id: str, actor: Actor, reason: str) -> Action:
         return await self._decide("reject", action_id, actor, ActionState.REJECTED, reason)
 
+    async def take_back(self, action_id: str, actor: Actor, reason: str) -> Action:
+        incident = await self._incidents.of_action(action_id)
+        action = next(action for action in incident.actions if action.id == action_id)
+        self.made.append(("take_back", action_id, actor))
+        return msgspec.structs.replace(action, state=ActionState.REVERTED, note=reason)
+
     async def acknowledge(self, incident_id: str, actor: Actor) -> Incident:
         incident = await self._incidents.get(incident_id)
         if incident.acknowledged_by:
@@ -917,6 +934,21 @@ class FakeRevocations:
             raise NotFoundError(f"{revoked_id!r} is not revoked")
 
 
+class FakeStop:
+    """The switch, in memory."""
+
+    def __init__(self, clock):
+        self.known = Stop()
+        self._clock = clock
+
+    async def look(self) -> Stop:
+        return self.known
+
+    async def turn(self, *, on: bool, by: str, why: str) -> Stop:
+        self.known = Stop(on=on, by=by, at=self._clock(), why=why)
+        return self.known
+
+
 class FakeAudit:
     def __init__(self, now: float) -> None:
         self.rows = [
@@ -1023,9 +1055,12 @@ class FakeAdmin:
         self.alert_settings: AlertSettings | None = AlertSettings()
         self.alerts, self.letters, self.deploys = FakeAlertStore(), FakeLetterStore(), FakeDeploys()
         self.dead_letters = DeadLetters(self.letters)
+        self.replays = FakeReplays()
+        self.stop = FakeStop(self.clock)
         bare = AdminPorts(
             incidents=self.incidents,
             decisions=self.decisions,
+            stop=self.stop,
             requests=self.requests,
             live=self.live,
             buckets=self.buckets,
@@ -1061,5 +1096,6 @@ class FakeAdmin:
             slack=SlackDesk((), {}, {}.get, self.incidents, self.users, self.clock),
             news=self.news,
             notifiers=Notifiers(CHANNELS, self.channels, self.outbox, self.clock),
+            replays=self.replays,
         )
         self.ports = audited(bare)

@@ -61,6 +61,11 @@ class _Decisions:
         await self._line(actor, "action.rejected", _of(action), action.tenant, reason=reason)
         return action
 
+    async def take_back(self, action_id: str, actor: Actor, reason: str) -> Action:
+        action = await self._inner.take_back(action_id, actor, reason)
+        await self._line(actor, "action.taken_back", _of(action), action.tenant, reason=reason)
+        return action
+
     async def acknowledge(self, incident_id: str, actor: Actor) -> Incident:
         incident = await self._inner.acknowledge(incident_id, actor)
         await self._line(actor, "incident.acknowledged", f"incident {incident.id}", incident.tenant)

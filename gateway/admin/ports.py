@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from gateway.domain.paging import Page, RequestFilter
     from gateway.domain.plan import Action
     from gateway.domain.policy import NotifyChannel
+    from gateway.domain.replay import DetectorReplay, LimitReplay
     from gateway.domain.revocation import Revocation
     from gateway.domain.runbook import Match, Runbook
     from gateway.domain.silence import Maintenance, Silence
     from gateway.domain.snapshot import Snapshot
     from gateway.domain.sources import Received
+    from gateway.domain.stop import Stop
     from gateway.domain.traffic import BucketKey, RequestRecord, Tally
     from gateway.domain.window import Window
     from gateway.notify.message import Message
@@ -65,8 +67,27 @@ class Decisions(Protocol):
         """Take care of an open incident. Raises NotFoundError, or ConflictError naming who was first."""
         ...
 
+    async def take_back(self, action_id: str, actor: Actor, reason: str) -> Action:
+        """Take an action that is in force back at once. Raises NotFoundError or ConflictError."""
+        ...
+
     async def close(self, incident_id: str, actor: Actor, reason: str) -> Incident:
         """Close by hand: pending actions lapse, running ones are taken back. Raises NotFoundError or ConflictError."""
+        ...
+
+
+class StopSwitch(Protocol):
+    """Whether all actions are stopped, on every node."""
+
+    @property
+    def known(self) -> Stop:
+        """As it was last seen."""
+        ...
+
+    async def look(self) -> Stop: ...
+
+    async def turn(self, *, on: bool, by: str, why: str) -> Stop:
+        """Turn it; also while the store is away."""
         ...
 
 
@@ -305,6 +326,18 @@ class Notifiers(Protocol):
         ...
 
 
+class Replays(Protocol):
+    """What would have happened."""
+
+    async def limit(self, route: str, limit: str, since_s: float, *, tenant: str = "") -> LimitReplay:
+        """A proposed limit over a route's records. Raises InvalidInputError, ConflictError, StoreUnavailableError."""
+        ...
+
+    async def detector(self, changed: Mapping[str, str], since_s: float) -> DetectorReplay:
+        """Changed keys of ``[detect]`` over stored minutes. Raises as :meth:`limit`."""
+        ...
+
+
 class Trial(Protocol):
     """What came of one test message; without ``error`` it arrived."""
 
@@ -324,6 +357,7 @@ class AdminPorts:
 
     incidents: IncidentReader
     decisions: Decisions
+    stop: StopSwitch
     requests: RequestReader
     live: LiveRequests
     buckets: BucketReader
@@ -350,3 +384,4 @@ class AdminPorts:
     slack: SlackDesk
     news: LiveNews
     notifiers: Notifiers
+    replays: Replays

@@ -21,6 +21,8 @@ from gateway.admin.forwarded import FromWorkers
 from gateway.admin.local import LocalSocket
 from gateway.admin.ports import AdminPorts
 from gateway.app.outside import outside
+from gateway.app.remedies import remedies, stop_switch, stopped
+from gateway.app.replaying import replaying
 from gateway.casebook import Casebook
 from gateway.collect.ship import Shipper
 from gateway.config import compile as compiling
@@ -56,7 +58,7 @@ from gateway.detect.external import ExternalAlerts
 from gateway.detect.grouping import Grouper
 from gateway.detect.held import Held
 from gateway.diagnose.analyst import Analyst
-from gateway.domain.plan import ActionKind
+from gateway.domain.callers import Callers
 from gateway.domain.topology import Topology
 from gateway.domain.window import Window
 from gateway.identity.key_set_fetch import KeySetFetcher
@@ -70,10 +72,7 @@ from gateway.notify.objective_report import daily_report
 from gateway.notify.outbox import Outbox
 from gateway.pipeline import Pipeline
 from gateway.proxy.health import Prober
-from gateway.remediate.actions.edge import EjectTarget
-from gateway.remediate.closed_loop import Remediation
 from gateway.serving import LiveWorkers, in_background, serve, server, told_to_stop, watch_parent
-from gateway.store.actions import Actions
 from gateway.store.api_keys import ApiKeys
 from gateway.store.audit import Audit
 from gateway.store.buckets import Buckets
@@ -82,7 +81,7 @@ from gateway.store.engine import open_store
 from gateway.store.events import Events
 from gateway.store.incidents import Incidents
 from gateway.store.journal import Journal
-from gateway.store.journaled import JournaledActions, JournaledAudit, JournaledIncidents
+from gateway.store.journaled import JournaledAudit, JournaledIncidents
 from gateway.store.leases import Leases
 from gateway.store.notification_threads import NotificationThreads
 from gateway.store.objective_counts import ObjectiveCounts
@@ -98,7 +97,7 @@ if TYPE_CHECKING:
     import socket
 
     from gateway.domain.audit import ConfigRevision
-    from gateway.domain.policy import DetectSettings, RemediateSettings
+    from gateway.domain.policy import DetectSettings
     from gateway.domain.snapshot import Snapshot
     from gateway.run_folder import RunFolder
     from gateway.settings import Settings
@@ -152,7 +151,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         events = Events(store)
 
         # Traffic: the spool's way into the store, past everybody who watches.
-        window = Window()
+        window, callers = Window(), Callers()
         meters = Meters()
         live = LiveTail()
         key_sets = KeySets(
@@ -162,7 +161,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             clock=clock,
             random=random.random,
         )
-        traffic = Traffic(window, meters, live, key_sets.on_counters)
+        traffic = Traffic(window, meters, live, key_sets.on_counters, callers)
         records = Records(store)
         buckets = Buckets(store)
         others = OtherNodes(buckets, window, folder.node(), alone=store.is_sqlite, clock=clock)
@@ -191,7 +190,15 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         )
         base_url = compiling.admin_url(document)
         news = LiveNews()
-        herald = Herald(outbox, base_url=base_url, clock=clock, channels=channels, publish=news.publish)
+        stop = stop_switch(store, journal, clock)
+        herald = Herald(
+            outbox,
+            base_url=base_url,
+            clock=clock,
+            channels=channels,
+            publish=news.publish,
+            stopped=lambda: stopped(stop),
+        )
 
         # What was promised, and how fast it is being spent.
         objectives = Objectives(
@@ -225,46 +232,12 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         def detect_settings() -> DetectSettings:
             return compiling.detect_settings(publisher.configuration.document)
 
-        def remediate_settings() -> RemediateSettings:
-            return compiling.remediate_settings(publisher.configuration.document)
-
         casebook = Casebook(memory, on_open=gauges.incidents, on_action=gauges.action)
         silences = Silences(
             SilenceStore(store),
             lambda: compile_objectives.maintenance(publisher.configuration.document),
             snapshot,
             clock,
-        )
-
-        def held() -> Held:
-            return Held(casebook.open_ones, Topology.of(snapshot()))
-
-        pipeline = Pipeline(
-            window=window,
-            detectors=lambda: (*detectors(detect_settings(), held), budget_burn, hearsay),
-            grouper=lambda: Grouper(detect_settings().cooldown_s),
-            casebook=casebook,
-            analysis=Diagnostician(
-                window,
-                snapshot,
-                told.changes,
-                analyst,
-                has_model=model is not None,
-                clock=clock,
-                samples=records,
-                shelf=shelf,
-                memory=memory,
-            ),
-            remediation=Remediation(
-                {ActionKind.EJECT_TARGET: EjectTarget(board)}, window, snapshot, remediate_settings
-            ),
-            claims=JournaledActions(Actions(store), journal),
-            newsroom=Newsroom(herald, casebook, silences.why_quiet, clock),
-            detect=detect_settings,
-            remediate=remediate_settings,
-            snapshot=snapshot,
-            clock=clock,
-            alerts=told.alerts.known,
         )
 
         # The configuration's history; a file that changes on disk is applied like any other text.
@@ -281,6 +254,48 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             on_applied=applied,
         )
         await revisions.start()
+
+        def held() -> Held:
+            return Held(casebook.open_ones, Topology.of(snapshot()))
+
+        acting = remedies(
+            store,
+            journal,
+            publisher,
+            board,
+            revisions,
+            casebook,
+            window=window,
+            callers=callers,
+            changes=told.changes,
+        )
+        pipeline = Pipeline(
+            window=window,
+            detectors=lambda: (*detectors(detect_settings(), held), budget_burn, hearsay),
+            grouper=lambda: Grouper(detect_settings().cooldown_s),
+            casebook=casebook,
+            analysis=Diagnostician(
+                window,
+                snapshot,
+                told.changes,
+                analyst,
+                has_model=model is not None,
+                clock=clock,
+                samples=records,
+                shelf=shelf,
+                memory=memory,
+            ),
+            remediation=acting.remediation,
+            claims=acting.claims,
+            stop=stop,
+            newsroom=Newsroom(herald, casebook, silences.why_quiet, clock),
+            detect=detect_settings,
+            remediate=acting.settings,
+            snapshot=snapshot,
+            clock=clock,
+            alerts=told.alerts.known,
+        )
+
         keys = PublishedKeys(ApiKeys(store), publisher)
         revocations = PublishedRevocations(Revocations(store), publisher, clock)
         file_watcher = ConfigFileWatcher(Path(config_path), revisions)
@@ -299,6 +314,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             AdminPorts(
                 incidents=incidents,
                 decisions=pipeline,
+                stop=stop,
                 requests=records,
                 live=live,
                 buckets=buckets,
@@ -329,6 +345,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
                 dead_letters=told.letters,
                 deploys=told.deploys,
                 notifiers=Notifiers(channels, deliverers, outbox_store, clock),
+                replays=replaying(store, incidents, publisher, settings, clock),
             )
         )
         setup_link = SetupLink(folder.path)

@@ -100,6 +100,21 @@ def approve(action: ActionArgument, config: ConfigOption = "sentinel.toml", as_j
     _decide(connect(config).call("POST", f"/api/v1/actions/{action}/approve", body={}), as_json=as_json)
 
 
+@app.command("take-back")
+def take_back(
+    action: Annotated[str, typer.Argument(help="Id of an action that is in force.")],
+    reason: Annotated[str, typer.Option(help="Shown on the time line.")] = "",
+    config: ConfigOption = "sentinel.toml",
+    as_json: JsonOption = False,
+) -> None:
+    """Take an action that is in force back at once. Example: sentinel incidents take-back a-5b6c7d8e9f01"""
+    answer = connect(config).call("POST", f"/api/v1/actions/{action}/take-back", body={"reason": reason})
+    if as_json:
+        terminal.print_json(answer)
+    else:
+        terminal.good(f"action {action}: it is {answer['state']}")
+
+
 @app.command()
 def reject(
     action: ActionArgument,

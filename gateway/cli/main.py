@@ -15,6 +15,8 @@ import typer
 from gateway import __version__
 from gateway.cli import (
     configuration,
+    dead_letters,
+    deploys,
     doctor,
     events,
     gameday,
@@ -93,6 +95,8 @@ app.add_typer(notifying.app, name="notify")
 app.command()(objectives.slo)
 app.command()(replaying.replay)
 app.add_typer(silences.app, name="silence")
+app.add_typer(deploys.app, name="deploys")
+app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(stopping.app, name="stop-actions")
 app.command()(traffic.openapi)
 app.command()(loadtest.loadtest)

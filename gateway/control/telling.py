@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from gateway.notify import message
 from gateway.notify.message import What
 from gateway.notify.routing import concerns
@@ -26,6 +28,7 @@ class Herald:
         base_url: where people reach the dashboard; links point there.
         clock: seconds since the epoch.
         channels: who is called in, and reminded, while nobody acknowledges.
+        stopped: who stopped all actions, as a sentence; empty while they may run.
         publish: given every piece of news, for whoever follows them live.
     """
 
@@ -37,12 +40,14 @@ class Herald:
         clock: Callable[[], float],
         channels: Sequence[NotifyChannel] = (),
         publish: Callable[[Message], None] = lambda _message: None,
+        stopped: Callable[[], str] = str,
     ) -> None:
         self._outbox = outbox
         self._base_url = base_url
         self._clock = clock
         self._channels = tuple(one for one in channels if one.after_s is not None or one.remind_s is not None)
         self._publish = publish
+        self._stopped = stopped
         self._said: set[tuple[str, str]] = set()  # (incident, occasion) of what is open
 
     async def tell(self, incident: Incident, what: What, action: Action | None = None) -> None:
@@ -53,6 +58,9 @@ class Herald:
             if action is None
             else message.of_action(incident, action, what, now, base_url=self._base_url)
         )
+        if why := self._stopped():
+            # Whoever is woken must know that the gateway will do nothing by itself.
+            news = msgspec.structs.replace(news, lines=(*news.lines, f"{why[:1].upper()}{why[1:]}."))
         self._publish(news)
         await self._outbox.post(news)
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from gateway.admin.exposition import Meters
+    from gateway.domain.callers import Callers
     from gateway.domain.traffic import BatchHeader, RequestRecord
     from gateway.domain.window import Cell, Window
 
@@ -48,15 +49,22 @@ class Traffic:
         meters: what /metrics shows.
         live: who watches requests.
         on_counters: given each batch's counters of a worker.
+        callers: who asks for what.
     """
 
     def __init__(
-        self, window: Window, meters: Meters, live: LiveTail, on_counters: Callable[[Mapping[str, float]], None]
+        self,
+        window: Window,
+        meters: Meters,
+        live: LiveTail,
+        on_counters: Callable[[Mapping[str, float]], None],
+        callers: Callers | None = None,
     ) -> None:
         self._window = window
         self._meters = meters
         self._live = live
         self._on_counters = on_counters
+        self._callers = callers
         self.store_up = True
         self.lost = 0
 
@@ -66,6 +74,8 @@ class Traffic:
             self._window.add(at, cell)
         self._meters.on_batch(header, records, cells)
         self._live.publish(records)
+        if self._callers is not None:
+            self._callers.note(records)
         self._on_counters(header.counters)
 
     def on_lost(self, records: int) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from hmac import compare_digest
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from gateway.domain.identity import RANK, SYSTEM, Actor, Role
 from gateway.domain.plan import Action, ActionState
 from gateway.errors import ConflictError, ForbiddenError
+
+if TYPE_CHECKING:
+    from gateway.domain.stop import Stop
 
 _NOTE_LENGTH = 500
 
@@ -42,6 +47,30 @@ def reject(action: Action, actor: Actor, reason: str, now: float) -> Action:
     _still_open(action, now)
     rejected = _decided(action.moved_to(ActionState.REJECTED), actor, now)
     return msgspec.structs.replace(rejected, note=reason[:_NOTE_LENGTH], ended_at=now)
+
+
+def stopped_words(stop: Stop) -> str:
+    """Who stopped all actions and when, as people are told."""
+    at = datetime.fromtimestamp(stop.at, UTC).strftime("%Y-%m-%d %H:%M")
+    return f"actions were stopped by {stop.by} at {at} UTC" + (f" ({stop.why})" if stop.why else "")
+
+
+def not_stopped(stop: Stop) -> None:
+    """Raises ConflictError, naming who and when, while all actions are stopped."""
+    if stop.on:
+        raise ConflictError(stopped_words(stop), remedy="Let them run again first: sentinel stop-actions off.")
+
+
+def may_take_back(action: Action, actor: Actor) -> None:
+    """Raises ForbiddenError or ConflictError where ``actor`` cannot take this action back."""
+    _may_decide(action, actor)
+    if action.state is not ActionState.EXECUTED:
+        raise ConflictError(f"action {action.id} is {action.state}: there is nothing to take back")
+    if action.command:
+        raise ConflictError(
+            f"action {action.id} was done outside the gateway, which cannot take it back",
+            remedy=f"Run what [actions.{action.undo_command}] runs." if action.undo_command else "Undo it there.",
+        )
 
 
 def expire(action: Action, now: float, why: str = "") -> Action:

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from gateway.domain.plan import ActionState
 from gateway.errors import NotFoundError
 from gateway.store.engine import storable
-from gateway.store.tables import actions
+from gateway.store.tables import actions, leases
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 STAGE: dict[ActionState, int] = {
     ActionState.PENDING: 0,
     ActionState.APPROVED: 1,
-    ActionState.EXECUTED: 2,
-    ActionState.REJECTED: 3,
-    ActionState.EXPIRED: 3,
-    ActionState.FAILED: 3,
-    ActionState.REVERTED: 3,
+    ActionState.RUNNING: 2,
+    ActionState.EXECUTED: 3,
+    ActionState.REJECTED: 4,
+    ActionState.EXPIRED: 4,
+    ActionState.FAILED: 4,
+    ActionState.REVERTED: 4,
+    ActionState.KEPT: 4,
+    ActionState.UNKNOWN: 4,
 }
 
 
@@ -45,6 +48,23 @@ class Actions:
             update(actions)
             .where(actions.c.id == action_id, actions.c.state == str(from_state), actions.c.stage < STAGE[to_state])
             .values(state=str(to_state), stage=STAGE[to_state], updated_at=time())
+        )
+        async with self._store.write() as connection:
+            return (await connection.execute(statement)).rowcount == 1
+
+    async def begin(self, action_id: str, fence: int) -> bool:
+        """APPROVED → RUNNING, if nobody did before and the lease still carries this fencing token."""
+        leads = select(leases.c.name).where(leases.c.fence <= fence)
+        overtaken = select(leases.c.name).where(leases.c.fence > fence)
+        statement = (
+            update(actions)
+            .where(
+                actions.c.id == action_id,
+                actions.c.state == str(ActionState.APPROVED),
+                leads.exists(),
+                ~overtaken.exists(),
+            )
+            .values(state=str(ActionState.RUNNING), stage=STAGE[ActionState.RUNNING], updated_at=time())
         )
         async with self._store.write() as connection:
             return (await connection.execute(statement)).rowcount == 1

@@ -18,7 +18,7 @@ from gateway.domain.plan import ActionState
 from gateway.errors import NotFoundError, StoreUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gateway.store.actions import Actions
     from gateway.store.audit import Audit
@@ -168,7 +168,9 @@ class JournaledActions:
     while the database is away, and what another part of a broken network decides carries a higher fencing token.
     """
 
-    def __init__(self, inner: Actions, journal: Journal) -> None:
+    def __init__(self, inner: Actions, journal: Journal, fence: Callable[[], int] = lambda: 0) -> None:
+        """``fence`` gives the leader's token as of the call."""
+        self._fence = fence
         self._inner = inner
         self._journal = journal
         self._states: dict[str, ActionState] = {}
@@ -195,6 +197,21 @@ class JournaledActions:
             return True
         if won:
             self._remember(action_id, to_state)
+        return won
+
+    async def begin(self, action_id: str) -> bool:
+        """APPROVED → RUNNING in the store alone: what cannot be undone by waiting is not begun from memory.
+
+        Raises:
+            StoreUnavailableError: it is not begun.
+        """
+        if self._states.get(action_id, ActionState.APPROVED) is not ActionState.APPROVED:
+            return False
+        if not await self._journal.carry_over():
+            raise StoreUnavailableError("what waits for the store has not arrived there yet")
+        won = await self._inner.begin(action_id, self._fence())
+        if won:
+            self._remember(action_id, ActionState.RUNNING)
         return won
 
     def _remember(self, action_id: str, state: ActionState) -> None:

@@ -324,3 +324,14 @@ directives = Table(
     _text("document"),
     Index("ix_directives_expires_at", "expires_at"),
 )
+
+# What concerns every node at once; there is one: whether actions are stopped.
+switches = Table(
+    "switches",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("on", Boolean, nullable=False),
+    _text("by"),
+    _time("at"),
+    _text("why"),
+)

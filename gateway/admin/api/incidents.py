@@ -132,6 +132,12 @@ async def reject_action(api: Api, call: Call) -> ActionShape:
     return shown(await api.ports.decisions.reject(action_id, actor_of(api, call), call.body.reason), ActionShape)
 
 
+async def take_back_action(api: Api, call: Call) -> ActionShape:
+    """Take an action that is in force back at once; stopping all actions does not stop this. 409 where it is not."""
+    action_id = await _own_action(api, call)
+    return shown(await api.ports.decisions.take_back(action_id, actor_of(api, call), call.body.reason), ActionShape)
+
+
 async def _own(api: Api, call: Call) -> Incident:
     incident_id = call.path("id")
     incident = await api.ports.incidents.get(incident_id)
@@ -176,4 +182,5 @@ ENDPOINTS = (
     _deciding("/incidents/{id}/close", close_incident, CloseBody, IncidentShape),
     _deciding("/actions/{id}/approve", approve_action, ApproveBody, ActionShape),
     _deciding("/actions/{id}/reject", reject_action, RejectBody, ActionShape),
+    _deciding("/actions/{id}/take-back", take_back_action, RejectBody, ActionShape),
 )

@@ -18,6 +18,7 @@ from gateway.admin.dashboard.views import (
     overview,
     requests,
     sign_in,
+    stop,
     upstreams,
 )
 
@@ -65,6 +66,7 @@ def routes(ports: AdminPorts, auth: Auth, pages: Pages | None = None) -> list[Ba
         *sign_in.SignIn(pages).routes(),
         *overview.Overview(pages).routes(),
         *incidents.Incidents(pages).routes(),
+        *stop.Stop(pages).routes(),
         *live.LiveTail(pages).routes(),
         *requests.Requests(pages).routes(),
         *upstreams.Upstreams(pages).routes(),

@@ -131,7 +131,7 @@ def test_whatever_changes_something_leaves_an_audit_line():
     silent = {row.name for row in ENDPOINTS if row.method != "GET" and not row.verb}
     by_session = {"login", "setup", "refresh", "logout"}  # sign-ins and sign-outs write their own
     by_port = {"approve_action", "reject_action", "close_incident", "apply_configuration", "rollback_configuration"}
-    by_port |= {"acknowledge_incident", "slack_interactions"}
+    by_port |= {"acknowledge_incident", "take_back_action", "slack_interactions"}
     by_itself = {"report_events"}  # the event log is a trail of its own
     assert silent == by_session | by_port | by_itself | {"check_configuration", "diff_configuration"}
     assert len({row.verb for row in ENDPOINTS if row.verb}) == len([row for row in ENDPOINTS if row.verb])

@@ -72,7 +72,7 @@ def test_an_execution_says_by_whom_and_until_when() -> None:
 
 
 def test_a_dry_run_never_reads_as_if_something_was_done() -> None:
-    dry = action(state=ActionState.EXECUTED, executed_at=NOW, effect_until=NOW + 600)
+    dry = action(state=ActionState.EXECUTED, executed_at=NOW, effect_until=NOW + 600, dry=True)
     assert of_action(incident(), dry, What.EXECUTED, NOW).title.startswith("Dry run: ")
 
 

@@ -57,6 +57,7 @@ class Incidents:
             Route(f"{one}/close", page(Role.OPERATOR, self.close), methods=["POST"]),
             Route(f"{one}/actions/{{action_id}}/approve", page(Role.OPERATOR, self.approve), methods=["POST"]),
             Route(f"{one}/actions/{{action_id}}/reject", page(Role.OPERATOR, self.reject), methods=["POST"]),
+            Route(f"{one}/actions/{{action_id}}/take-back", page(Role.OPERATOR, self.take_back), methods=["POST"]),
         ]
 
     async def all(self, request: Request) -> Response:
@@ -125,6 +126,12 @@ class Incidents:
             request, "rejected", lambda action_id, actor: self._ports.decisions.reject(action_id, actor, reason)
         )
 
+    async def take_back(self, request: Request) -> Response:
+        """Take an action that is in force back."""
+        return await self._decide(
+            request, "taken-back", lambda action_id, actor: self._ports.decisions.take_back(action_id, actor, "")
+        )
+
     async def acknowledge(self, request: Request) -> Response:
         """Take care of it: reminders end."""
         actor, incident = self._pages.auth.actor(request), await self._own(request)
@@ -187,11 +194,15 @@ class Incidents:
         now = self._ports.clock()
         traffic = await around(self._ports, incident, actor, now)
         note = traffic.note
+        revisions, deploys = (), ()
         try:
-            revisions = [] if actor.tenant else await self._ports.configuration.history(limit=20)
+            if not actor.tenant:
+                span = chart_model.span(incident, now)
+                revisions = await self._ports.configuration.history(limit=20)
+                deploys = await self._ports.deploys.between(span.start, span.end)
         except StoreUnavailableError as error:
-            revisions, note = [], note or f"{error}; revisions are not marked"
-        return chart_model.chart(incident, traffic.series, traffic.step_s, revisions, now), note
+            note = note or f"{error}; revisions and deploys are not marked"
+        return chart_model.chart(incident, traffic.series, traffic.step_s, revisions, now, deploys), note
 
     def _hurt(self, actor: Actor, incident: Incident, now: float) -> tuple[model.Hurt, ...]:
         """Who was hurt, as far as memory reaches back; nothing is better than a part that looks like the whole."""
