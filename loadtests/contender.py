@@ -10,6 +10,7 @@ with everything on (JWT, Redis limit per subject, records, metrics) and becomes 
     UPSTREAM_CONNECTIONS  at most so many to the upstream; otherwise what is the default
     MORE        1: a route for API keys (/keys/*), and one limited by the client's address, which a proxy on loopback
                 may name (/addresses/*)
+    LIMIT       rate and burst of every limit; by default one that nobody meets
 """
 
 from __future__ import annotations
@@ -44,21 +45,21 @@ name = "api"
 match = {{ path = "/*" }}
 upstream = "api"
 auth = "jwt"
-limit = "1000000/s burst 1000000 per subject"
+limit = "{limit} per subject"
 """
 
 MORE = """
 [[routes]]
 name = "keys"
-match = { path = "/keys/*" }
+match = {{ path = "/keys/*" }}
 upstream = "api"
 auth = "key"
 
 [[routes]]
 name = "addresses"
-match = { path = "/addresses/*" }
+match = {{ path = "/addresses/*" }}
 upstream = "api"
-limit = "1000000/s burst 1000000 per client"
+limit = "{limit} per client"
 """
 
 
@@ -73,6 +74,7 @@ def free_port() -> int:
 def main() -> None:
     """Write the configuration and hand over to the gateway."""
     given = os.environ
+    limit = given.get("LIMIT", "1000000/s burst 1000000")
     folder = Path(tempfile.mkdtemp(prefix="sentinel-", dir=given["RUN"]))
     config = folder / "sentinel.toml"
     config.write_text(
@@ -87,8 +89,9 @@ def main() -> None:
             if "UPSTREAM_CONNECTIONS" in given
             else "",
             proxies='["127.0.0.0/8"]' if given.get("MORE") else "[]",
+            limit=limit,
         )
-        + (MORE if given.get("MORE") else "")
+        + (MORE.format(limit=limit) if given.get("MORE") else "")
     )
     os.environ["SENTINEL_REDIS__URL"] = given["REDIS_URL"]
     os.environ["SENTINEL_STORE__URL"] = given.get("STORE") or f"sqlite:///{folder / 'sentinel.db'}"

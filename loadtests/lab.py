@@ -6,6 +6,7 @@ The contender has processor 0 to itself where there are several; whatever drives
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -169,6 +170,11 @@ class Process:
         """The last of what it printed."""
         return self.log.read_text(errors="replace")[-2000:]
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it to the process group, if that still lives."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
     def end(self) -> None:
         """Ask its process group to end, and insist after ten seconds."""
         for number in (signal.SIGTERM, signal.SIGKILL):
@@ -221,6 +227,12 @@ class Lab:
         process = Process(name, popen, log)
         self._processes.append(process)
         return process
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to the programs of that name."""
+        for process in self._processes:
+            if process.name == name:
+                process.signal(number)
 
     def render(self, name: str, port: int = 0, *, workers: int = 1) -> Path:
         """A configuration of ``peers/`` with this lab's values in it."""
