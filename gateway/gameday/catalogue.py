@@ -50,6 +50,7 @@ class Fault(msgspec.Struct, frozen=True):
     effects: tuple[Effect, ...] = ()
     flows: tuple[Flow, ...] = ()
     changes: tuple[Change, ...] = ()
+    revision: str = ""  # a configuration that somebody applies then
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -310,20 +311,22 @@ def _slow_route(draw: random.Random, began: float, busy: float) -> Fault:
 
 
 def _config_error(draw: random.Random, began: float, busy: float) -> Fault:
-    """A new configuration sends a service's requests where they cannot be served."""
+    """A new configuration sends a service's requests to a port where nobody listens, or gives it no time to answer."""
     service = draw.choice(_SERVICES)
-    share = _share(draw, 0.8, busy, _PEAK_PER_S[service])
+    port = services.target_names(service)[0].rpartition(":")[2]
+    block = services.CONFIG.index(f'name = "{service}"')
+    before, after = services.CONFIG[:block], services.CONFIG[block:]
+    if draw.random() < 0.5:  # noqa: PLR2004 - one or the other
+        said = f"a configuration revision sends {service} to port {port}9"
+        line, _, rest = after.partition("health")
+        after = f"{line.replace(f':{port}', f':{port}9')}health{rest}"
+    else:
+        said = f"a configuration revision gives {service} 10 ms to answer"
+        after = after.replace("health", 'timeout = { header = "10ms" }\nhealth', 1)
+    del busy
     ended = began + _lasts(draw)
-    effect = Effect(service, began, ended, share=share, status=502, error="upstream_protocol")
-    change = Change(
-        began - draw.uniform(0.5, 3.0), "config", "configuration revision 2: upstream changed", "2", "user ana",
-        diff=f"upstreams.{service}.tls: false → true",
-    )  # fmt: skip
-    said = f"a configuration revision breaks {service}: {_percent(share)} fail"
-    return Fault(
-        "config-error", said, began, ended, (Place(upstream=service),), (Right(ActionKind.ROLL_BACK),), (effect,),
-        changes=(change,),
-    )  # fmt: skip
+    right = (Right(ActionKind.ROLL_BACK),)
+    return Fault("config-error", said, began, ended, (Place(upstream=service),), right, revision=before + after)
 
 
 def _traffic_drop(draw: random.Random, began: float, busy: float) -> Fault:

@@ -14,7 +14,8 @@ from gateway.domain.diagnosis import Diagnosis
 from gateway.domain.incident import Change, Incident, Place
 from gateway.domain.window import FINE_S
 from gateway.gameday import services
-from gateway.gameday.room import Clock, Room
+from gateway.gameday.kept import Clock
+from gateway.gameday.room import Room
 from gateway.gameday.world import Felt
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Player:
         records = world.second(self._at)
         for at, cell in aggregate.aggregate(records).items():
             room.window.add(at, cell)
+        room.callers.note(records)
         self._at += 1
         now = float(self._at)
         if (self._at - SETTLE_S) % FINE_S == 0:
@@ -79,7 +81,7 @@ class Player:
             if self._rounds % RENEW_EVERY == 0:
                 room.renew()
             self._remember(now)
-        world.obey(room.directives(), now)
+        world.obey(room.snapshot(), room.directives(), now)
 
     def _mark(self) -> None:
         for at, service in self._world.restarts[self._marked :]:
@@ -105,15 +107,30 @@ def deployed(at: float, service: str) -> Change:
     return Change(at, "deploy", f"{service} deployed", "", "pipeline", Place(upstream=service))
 
 
+async def _room(folder: Path, configuration: Configuration, recording: Recording, clock: Clock) -> Room:
+    room = Room(folder, configuration, clock)
+    await room.begin()
+    recording.replay(room.window)
+    room.callers.note(recording.lately)
+    return room
+
+
 async def play(configuration: Configuration, recording: Recording, fault: Fault, seed: str, folder: Path) -> Played:
     """One fault from the quiet before it to the end of its incidents."""
     clock = Clock(float(recording.end))
-    room = Room(folder, configuration, clock)
-    recording.replay(room.window)
+    room = await _room(folder, configuration, recording, clock)
     room.changes.load([*(deployed(at, service) for at, service in recording.restarts), *fault.changes])
     world = recording.go_on(random.Random(seed))  # noqa: S311 - repeatable is the point
     world.effects, world.flows = fault.effects, fault.flows
     player = Player(room, world, recording.end)
+    if fault.revision:
+        await player.until(fault.began)
+        clock.now = fault.began
+        await room.configure(fault.revision)
+        await player.until(fault.ended)
+        if room.snapshot().upstreams != configuration.compiled.upstreams:
+            clock.now = fault.ended
+            await room.configure(configuration.text)  # somebody mends what nobody took back
     await player.until(fault.ended)
     last = fault.ended + 60
     await player.until(last)
@@ -133,8 +150,7 @@ async def play_quiet(
 ) -> Played:
     """Nothing but quiet traffic; ``told`` hears the seconds that are over, an hour at a time."""
     clock = Clock(float(recording.end))
-    room = Room(folder, configuration, clock)
-    recording.replay(room.window)
+    room = await _room(folder, configuration, recording, clock)
     world = recording.go_on(random.Random(seed))  # noqa: S311 - repeatable is the point
     player = Player(room, world, recording.end)
     for hour in range(recording.end, recording.end + seconds, 3600):

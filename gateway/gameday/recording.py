@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.collect import aggregate
+from gateway.domain.traffic import RequestRecord
 from gateway.domain.window import COARSE_S, FINE_S, Cell
 from gateway.gameday.world import World
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 SPAN_S = 3900  # more than the hour that detection looks back
 _FINE_SPAN_S = 900
+_LATELY_S = 600
 # A Monday; what happens depends on the hour and the day of the week only.
 WEEK_BEGAN = 1_767_571_200
 _WEEK_S = 604_800
@@ -31,6 +33,7 @@ class Recording(msgspec.Struct, frozen=True):
     fine: dict[int, Cell]
     world: World
     restarts: tuple[tuple[float, str], ...]
+    lately: tuple[RequestRecord, ...]  # the last minutes one by one
 
     def replay(self, window: Window) -> None:
         """Put it into a window, as control does that has just begun: stored minutes, then what is in the spool."""
@@ -52,8 +55,12 @@ def record(snapshot: Snapshot, seed: str) -> Recording:
     end = WEEK_BEGAN + int(draw.random() * _WEEK_S) // COARSE_S * COARSE_S
     world = World(snapshot, draw)
     cells: dict[int, Cell] = {}
+    lately: list[RequestRecord] = []
     for second in range(end - SPAN_S, end):
-        aggregate.add(cells, aggregate.aggregate(world.second(second)))
+        records = world.second(second)
+        aggregate.add(cells, aggregate.aggregate(records))
+        if second >= end - _LATELY_S:
+            lately += records
     cut = end - _FINE_SPAN_S
     minutes: dict[int, Cell] = {}
     for at, cell in cells.items():
@@ -62,4 +69,4 @@ def record(snapshot: Snapshot, seed: str) -> Recording:
     fine = {at: cell for at, cell in cells.items() if at >= cut and at % FINE_S == 0}
     world.felt.clear()
     restarts, world.restarts = tuple(world.restarts), []
-    return Recording(end, minutes, fine, world, restarts)
+    return Recording(end, minutes, fine, world, restarts, tuple(lately))

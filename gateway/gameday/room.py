@@ -9,9 +9,13 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from gateway.acting import ran_lately
 from gateway.casebook import Casebook
 from gateway.config import compile as compiling
 from gateway.config.publisher import Publisher
+from gateway.config.revisions import Revisions
 from gateway.control.analysis import Diagnostician
 from gateway.control.changes import ChangeLog
 from gateway.control.directives import Board
@@ -20,100 +24,29 @@ from gateway.detect.detectors import in_service
 from gateway.detect.grouping import Grouper
 from gateway.detect.held import Held
 from gateway.diagnose.analyst import Analyst
-from gateway.domain.incident import IncidentState
-from gateway.domain.paging import Page
-from gateway.domain.plan import ActionState
+from gateway.domain.callers import Callers
+from gateway.domain.identity import Actor, Role
+from gateway.domain.plan import ActionKind
 from gateway.domain.topology import Topology
 from gateway.domain.window import Window
+from gateway.gameday.kept import Clock, Kept, KeptRevisions, NoDirectives, Told
 from gateway.newsroom import Newsroom
 from gateway.pipeline import Pipeline
 from gateway.proxy.health import TargetHealth
+from gateway.remediate.actions.configuration import RollBack
 from gateway.remediate.actions.edge import by_directive
 from gateway.remediate.closed_loop import Remediation
+from gateway.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from gateway.config.checking import Configuration
-    from gateway.domain.incident import Incident
-    from gateway.domain.plan import Action
     from gateway.domain.policy import DetectSettings, RemediateSettings
     from gateway.domain.snapshot import Directive, Snapshot
-    from gateway.notify.message import What
 
 
-class Clock:
-    """Seconds since the epoch, set by whoever plays."""
-
-    def __init__(self, now: float) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        """What time it is."""
-        return self.now
-
-
-class Kept:
-    """Incidents, decisions and directives in memory, as the stores keep them for one node."""
-
-    def __init__(self) -> None:
-        self.incidents: dict[str, Incident] = {}
-        self._claimed: dict[str, ActionState] = {}
-
-    async def save(self, incident: Incident) -> None:
-        """Keep this version."""
-        self.incidents[incident.id] = incident
-
-    async def open_ones(self) -> Sequence[Incident]:
-        """Everything not CLOSED."""
-        return [one for one in self.incidents.values() if one.state is not IncidentState.CLOSED]
-
-    async def page(self, *, state: str = "", severity: str = "", limit: int = 50, cursor: str = "") -> Page[Incident]:
-        """Newest first; one page holds all that a game day makes."""
-        found = [
-            one
-            for one in self.incidents.values()
-            if state in {"", str(one.state)} and severity in {"", str(one.severity)} and not cursor
-        ]
-        return Page(tuple(sorted(found, key=lambda one: one.opened_at, reverse=True)[:limit]))
-
-    async def claim(self, action_id: str, from_state: ActionState, to_state: ActionState) -> bool:
-        """True for the first."""
-        if self._claimed.get(action_id, from_state) is not from_state:
-            return False
-        self._claimed[action_id] = to_state
-        return True
-
-    async def begin(self, action_id: str) -> bool:
-        """True for the first; there is one control."""
-        return await self.claim(action_id, ActionState.APPROVED, ActionState.RUNNING)
-
-
-class NoDirectives:
-    """There are no other nodes to keep directives for."""
-
-    async def save(self, directive: Directive) -> None:
-        """Published already."""
-
-    async def withdraw(self, directive_id: str) -> None:
-        """Withdrawn already."""
-
-    async def active(self, now: float) -> Sequence[Directive]:  # noqa: ARG002 - as the store
-        """Nobody else's."""
-        return ()
-
-
-class Told:
-    """What people would have been told, and when."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self.news: list[tuple[float, str, What]] = []
-
-    async def tell(self, incident: Incident, what: What, action: Action | None = None) -> None:  # noqa: ARG002 - as the herald
-        """Note it."""
-        self.news.append((self._clock(), incident.id, what))
+ANA = Actor("user", "ana", Role.ADMIN)
 
 
 class Room:
@@ -129,10 +62,19 @@ class Room:
         self.window = Window()
         self.clock = clock
         self.kept = Kept()
+        self.callers = Callers()
         self.changes = ChangeLog()
         self.told = Told(clock)
         self._publisher = Publisher(folder / "snapshot", configuration, clock=clock)
         self.board = Board(self._publisher, NoDirectives(), clock=clock)
+        self.revisions = Revisions(
+            publisher=self._publisher,
+            store=KeptRevisions(),
+            settings=Settings(),
+            source="gameday",
+            clock=clock,
+            on_applied=self.changes.revision_applied,
+        )
         self._health: dict[tuple[str, str], TargetHealth] = {}
         memory = Memory(self.kept)
         self.casebook = Casebook(memory, on_open=lambda _open: None, on_action=lambda _action: None)
@@ -151,7 +93,14 @@ class Room:
                 clock=clock,
                 memory=memory,
             ),
-            remediation=Remediation(by_directive(self.board), self.window, self.snapshot, self._remediate),
+            remediation=Remediation(
+                by_directive(self.board) | {ActionKind.ROLL_BACK: RollBack(self.revisions)},
+                self.window,
+                self.snapshot,
+                self._remediate,
+                callers=self.callers,
+                changes=self.changes,
+            ),
             claims=self.kept,
             newsroom=Newsroom(self.told, self.casebook, lambda *_: "", clock),
             detect=self._detect,
@@ -159,6 +108,14 @@ class Room:
             snapshot=self.snapshot,
             clock=clock,
         )
+
+    async def begin(self) -> None:
+        """Record the configuration it began with."""
+        await self.revisions.start()
+
+    async def configure(self, text: str) -> None:
+        """Somebody applies another configuration."""
+        await self.revisions.apply(text, ANA)
 
     def snapshot(self) -> Snapshot:
         """What workers run on."""
@@ -191,7 +148,8 @@ class Room:
         return compiling.detect_settings(self._publisher.configuration.document)
 
     def _remediate(self) -> RemediateSettings:
-        return compiling.remediate_settings(self._publisher.configuration.document)
+        bounds = compiling.remediate_settings(self._publisher.configuration.document)
+        return msgspec.structs.replace(bounds, ran=ran_lately(self.casebook.all))
 
     def _held(self) -> Held:
         return Held(self.casebook.open_ones, Topology.of(self.snapshot()))

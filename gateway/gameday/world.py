@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.domain.limits import Scope
 from gateway.domain.snapshot import DirectiveKind
 from gateway.domain.traffic import ErrorKind, RequestRecord
 from gateway.gameday import services
@@ -71,6 +72,10 @@ class World:
         self._standings: dict[str, Standing] = {
             upstream.name: balanced(upstream, self._chance, None) for upstream in snapshot.upstreams
         }
+        self._timeouts = {one.name: one.timeout.header_s for one in snapshot.upstreams}
+        self._limits = {
+            route.name: tuple(one for one in route.limits if one.scope is Scope.CLIENT) for route in snapshot.routes
+        }
         self._directives: tuple[Directive, ...] = ()
         self._orders: tuple[Directive, ...] = ()  # those about requests instead of targets
         self._tokens: dict[str, tuple[float, float]] = {}
@@ -90,8 +95,13 @@ class World:
     def _chance(self) -> float:
         return self.draw.random()
 
-    def obey(self, directives: tuple[Directive, ...], now: float) -> None:
+    def obey(self, snapshot: Snapshot, directives: tuple[Directive, ...], now: float) -> None:
         """Follow these directives from now on, as a worker does that read a new snapshot."""
+        if snapshot.upstreams != self._snapshot.upstreams:
+            self._standings = {one.name: balanced(one, self._chance, None) for one in snapshot.upstreams}
+            self._directives = ()
+            self._timeouts = {one.name: one.timeout.header_s for one in snapshot.upstreams}
+            self._snapshot = snapshot
         if directives == self._directives:
             return
         self._directives = directives
@@ -217,7 +227,11 @@ class World:
         target = self._standings[step.service].pick(began)
         name = target.name if target else ""
         self._arrived[name] = self._arrived.get(name, 0) + 1
-        seconds, status, error = self._work(step, name, caller, began)
+        if name in self._capacity:
+            seconds, status, error = self._work(step, name, caller, began)
+        else:  # configured, and nobody is there
+            seconds, status, error = 0.001, 502, ErrorKind.UPSTREAM_UNAVAILABLE
+            self._touched = True
         if status < _FAILED and not error:
             for callee in CALLS.get(step.service, ()):
                 end = self._call(callee, caller, began + seconds / 2, services.CALL_TIMEOUT_S)
@@ -226,8 +240,9 @@ class World:
                     status = 502
                     break
         seconds += OVERHEAD_S
-        if seconds > services.HEADER_TIMEOUT_S:
-            seconds, status, error = services.HEADER_TIMEOUT_S, 504, ErrorKind.UPSTREAM_TIMEOUT
+        if seconds > (timeout_s := self._timeouts[step.service]):
+            seconds, status, error = timeout_s, 504, ErrorKind.UPSTREAM_TIMEOUT
+            self._touched |= timeout_s < services.HEADER_TIMEOUT_S
         if seconds > patience_s or self.draw.random() < services.IMPATIENT:
             seconds, status, error = min(seconds, patience_s), _GONE, ErrorKind.CLIENT_GONE
         return self._record(step, caller, name, began, seconds, status, error)
@@ -278,21 +293,33 @@ class World:
         """What the gateway answers by itself, because of a limit or of an action in force."""
         if caller is services.GREEDY and not self._take("greedy", services.GREEDY_ALLOWED_PER_S, at):
             return 429, ErrorKind.RATE_LIMITED
+        tight = 1.0
         for one in self._orders:
             if at >= one.expires_at or one.route not in {"", step.route} or one.upstream not in {"", step.service}:
                 continue
-            if one.share and self.draw.random() < one.share:
+            if one.kind is DirectiveKind.TIGHTEN_LIMIT:
+                tight = min(tight, one.amount + (1 - one.amount) * one.share)
                 continue
-            if one.kind is DirectiveKind.OPEN_CIRCUIT:
-                return 503, ErrorKind.CIRCUIT_OPEN
-            if one.kind is DirectiveKind.SHED_LOAD and self.draw.random() < one.amount:
-                return 503, ErrorKind.SHED
-            if not one.caller or one.caller not in _names(caller):
-                continue
-            if one.kind is DirectiveKind.BLOCK_CALLER:
-                return 403, ErrorKind.BLOCKED
-            if one.kind is DirectiveKind.LIMIT_CALLER and not self._take(one.id, one.amount, at):
+            through = one.share and self.draw.random() < one.share  # it is tried again
+            if not through and (answer := self._ordered(one, caller, at)) is not None:
+                return answer
+        for limit in self._limits[step.route]:
+            if not self._take(f"{step.route} {caller.client}", limit.rate * tight, at):
                 return 429, ErrorKind.RATE_LIMITED
+        return None
+
+    def _ordered(self, order: Directive, caller: Caller, at: float) -> tuple[int, str] | None:
+        """What an order about requests means for this one."""
+        if order.kind is DirectiveKind.OPEN_CIRCUIT:
+            return 503, ErrorKind.CIRCUIT_OPEN
+        if order.kind is DirectiveKind.SHED_LOAD and self.draw.random() < order.amount:
+            return 503, ErrorKind.SHED
+        if not order.caller or order.caller not in _names(caller):
+            return None
+        if order.kind is DirectiveKind.BLOCK_CALLER:
+            return 403, ErrorKind.BLOCKED
+        if order.kind is DirectiveKind.LIMIT_CALLER and not self._take(order.id, order.amount, at):
+            return 429, ErrorKind.RATE_LIMITED
         return None
 
     def _take(self, key: str, per_s: float, at: float) -> bool:
