@@ -317,9 +317,9 @@ def _config_error(draw: random.Random, began: float, busy: float) -> Fault:
     block = services.CONFIG.index(f'name = "{service}"')
     before, after = services.CONFIG[:block], services.CONFIG[block:]
     if draw.random() < 0.5:  # noqa: PLR2004 - one or the other
-        said = f"a configuration revision sends {service} to port {port}9"
+        said = f"a configuration revision sends {service} to port 1{port}"
         line, _, rest = after.partition("health")
-        after = f"{line.replace(f':{port}', f':{port}9')}health{rest}"
+        after = f"{line.replace(f':{port}', f':1{port}')}health{rest}"
     else:
         said = f"a configuration revision gives {service} 10 ms to answer"
         after = after.replace("health", 'timeout = { header = "10ms" }\nhealth', 1)
