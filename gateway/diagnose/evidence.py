@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.diagnose import changes as changes_
 from gateway.diagnose import hypotheses as hypotheses_
+from gateway.diagnose.alerts import alerts
 from gateway.diagnose.attribution import Leaf, Pattern, Values, attribute
 from gateway.diagnose.before_and_now import ATTRIBUTES, BeforeAndNow
 from gateway.diagnose.redaction import quoted
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from gateway.domain.window import Window
 
 _MOST_TENANTS = 5
+_LONGEST_DIFFERENCE = 2000
 
 
 def gather(
@@ -47,11 +49,12 @@ def gather(
         _traffic(facts, spans, incident)
         _changes(facts, changes, incident.onset, incident.place, topology)
         return tuple(facts.items), ()
-    latency = incident.signal is Signal.LATENCY
+    latency = _looks_slow(spans, incident, topology)
     verb = "are slow" if latency else "fail"
     blames = tuple(one for one in blame(spans.loads(latency=latency), topology, latency=latency) if one.z > ANOMALOUS_Z)
     victims = frozenset(one.upstream for one in blames if one.victim)
-    patterns = _weighted(_candidates(spans, incident, victims, blames, topology), blames, topology)
+    found = _candidates(spans, incident, victims, blames, topology, latency=latency)
+    patterns = _weighted(found, blames, topology)
     standing = hypotheses_.from_patterns(patterns, topology, verb)
     suspect = _suspect(standing, incident.place)
     cited = Surroundings(facts, spans, topology, suspect, latency=latency)
@@ -63,6 +66,7 @@ def gather(
     victim_ids = _victims(facts, blames, verb)
     _undeclared(facts, blames, topology.upstream_at(incident.place))
     cited.hurt()
+    alerts(facts, incident)
     blamed_change = _changes(facts, changes, spans.since, suspect, topology)
     carried = tuple(identifier for identifier in (*shared, *victim_ids, *blamed_change) if identifier)
     ruled_out = [
@@ -76,15 +80,31 @@ def gather(
     return tuple(facts.items), hypotheses_.numbered([*standing, *ruled_out, *cited.ruled_out(), *healthy])
 
 
+def _looks_slow(spans: BeforeAndNow, incident: Incident, topology: Topology) -> bool:
+    """Whether to look at what is slow rather than at what fails. An alert does not say: what stands out decides."""
+    if incident.signal is not Signal.ALERT:
+        return incident.signal is Signal.LATENCY
+    fails, slow = (
+        any(one.z > ANOMALOUS_Z for one in blame(spans.loads(latency=latency), topology, latency=latency))
+        for latency in (False, True)
+    )
+    return slow and not fails
+
+
 def _candidates(
-    spans: BeforeAndNow, incident: Incident, victims: frozenset[str], blames: Sequence[Blame], topology: Topology
+    spans: BeforeAndNow,
+    incident: Incident,
+    victims: frozenset[str],
+    blames: Sequence[Blame],
+    topology: Topology,
+    *,
+    latency: bool,
 ) -> list[Pattern]:
     """Patterns where the incident shows, and at half weight those where something else goes wrong at the same time.
 
     Attributed together, two disturbances at once explain each other's half away, and both incidents end without a
     cause. Left out, a call that nobody declared would hide the cause.
     """
-    latency = incident.signal is Signal.LATENCY
     shows = (incident.place, *(anomaly.place for anomaly in incident.anomalies))
     elsewhere = frozenset(one.upstream for one in blames if not topology.touches(shows, one.upstream))
     found = list(_patterns(spans, victims | elsewhere, latency=latency))
@@ -200,6 +220,7 @@ def _changes(facts: Facts, changes: Iterable[Change], onset: float, suspect: Pla
             "change": change.title,
             "change_kind": change.kind,
             "reference": change.reference,
+            "difference": change.diff[:_LONGEST_DIFFERENCE],
             "lead_s": round(ranked.lead_s),
             "score": round(ranked.score, 3),
         }

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # In the order a person wants to read them.
 _READING_ORDER = (
     "series",
+    "alert",
     "comparison",
     "attribution",
     "sample",
@@ -127,6 +128,9 @@ def _steps(incident: Incident, leading: Hypothesis | None, evidence: Sequence[Ev
     ]
     if change is not None:
         steps.append(f"Read what was changed and take it back if it fits: {_lowered(change.statement)}")
+    if incident.signal is Signal.ALERT and leading is None and (said := _first(evidence, "alert")) is not None:
+        steps.append(f"Look where it comes from, the traffic here shows nothing: {said.statement}")
+        return tuple(steps)
     if incident.signal is Signal.TRAFFIC:
         steps.append("Ask the callers named in the evidence; check DNS and whatever stands in front of the gateway.")
         return tuple(steps)

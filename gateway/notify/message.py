@@ -19,6 +19,7 @@ SCHEMA_VERSION = 1
 _TITLE_LENGTH = 150
 _LINE_LENGTH = 1000
 _MOST_LINES = 20
+_MOST_SAID, _SAID_LENGTH = 3, 200  # alerts of others, and characters of each
 _ESCALATION = "incident.escalated"  # the timeline entry of one
 
 
@@ -223,7 +224,15 @@ def _fields(incident: Incident, now: float) -> tuple[tuple[str, str], ...]:
 
 def _opened(incident: Incident) -> tuple[str, ...]:
     worst = sorted(incident.anomalies, key=lambda one: (one.severity, -one.score))[:3]
-    return tuple(dict.fromkeys(anomaly.reason for anomaly in worst)) or (f"Something is wrong at {incident.place}.",)
+    reasons = tuple(dict.fromkeys(anomaly.reason for anomaly in worst)) or (f"Something is wrong at {incident.place}.",)
+    return (*reasons, *_said(incident))
+
+
+def _said(incident: Incident) -> tuple[str, ...]:
+    """What other monitoring says, in its own words and marked as such."""
+    fire = [alert for alert in incident.alerts if alert.ended_at is None][:_MOST_SAID]
+    told = ((alert.source.spoken, ": ".join(filter(None, (alert.words.name, alert.words.summary)))) for alert in fire)
+    return tuple(f"Said by {source}: “{plain(words, _SAID_LENGTH)}”" for source, words in told if words)
 
 
 def _raised(incident: Incident) -> tuple[str, ...]:

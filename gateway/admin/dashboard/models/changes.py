@@ -1,4 +1,4 @@
-"""What was changed on purpose: configuration revisions and directives, on one line of time."""
+"""What was changed on purpose: configuration revisions, deploys and directives, on one line of time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.domain.audit import ConfigRevision
+    from gateway.domain.deploy import Deploy
     from gateway.domain.snapshot import Directive
 
 
@@ -19,7 +20,7 @@ class ChangeLine(msgspec.Struct, frozen=True):
     """One change. ``until`` is set on a directive that ends by itself."""
 
     at: float
-    kind: str  # "configuration", "directive"
+    kind: str  # "configuration", "deploy", "directive"
     text: str
     by: str
     link: str = ""
@@ -27,7 +28,12 @@ class ChangeLine(msgspec.Struct, frozen=True):
 
 
 def changes(
-    revisions: Iterable[ConfigRevision], directives: Iterable[Directive], now: float, top: int = 8
+    revisions: Iterable[ConfigRevision],
+    directives: Iterable[Directive],
+    now: float,
+    top: int = 8,
+    *,
+    deploys: Iterable[Deploy] = (),
 ) -> tuple[ChangeLine, ...]:
     """Newest first; directives only while they are in force."""
     lines = [
@@ -40,6 +46,7 @@ def changes(
         )
         for revision in revisions
     ]
+    lines += [ChangeLine(at=one.at, kind="deploy", text=deploy_in_words(one), by=one.actor) for one in deploys]
     lines += [
         ChangeLine(
             at=order.issued_at,
@@ -52,6 +59,11 @@ def changes(
         if order.expires_at > now
     ]
     return tuple(sorted(lines, key=lambda line: -line.at)[:top])
+
+
+def deploy_in_words(deploy: Deploy) -> str:
+    """Such as ``v2.3 of payments deployed``."""
+    return f"{deploy.version} of {deploy.service} deployed"
 
 
 def directive_in_words(order: Directive) -> str:

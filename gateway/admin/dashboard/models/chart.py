@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from gateway.admin.dashboard import wording
+from gateway.admin.dashboard.models.changes import deploy_in_words
 from gateway.domain.histogram import quantile
 from gateway.domain.incident import IncidentState, Signal
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from gateway.domain.audit import ConfigRevision
+    from gateway.domain.deploy import Deploy
     from gateway.domain.incident import Incident, Place
     from gateway.domain.traffic import BucketKey, SeriesKey, Tally
 
@@ -96,6 +99,7 @@ def chart(
     step_s: int,
     revisions: Iterable[ConfigRevision],
     now: float,
+    deploys: Iterable[Deploy] = (),
 ) -> Chart:
     """The chart of ``incident`` over ``series`` (one tally per ``step_s`` seconds, in order of time)."""
     shown = span(incident, now)
@@ -107,7 +111,7 @@ def chart(
         at=tuple(at + step_s // 2 for at, _ in series),
         step_s=step_s,
         lines=lines,
-        marks=marks(incident, revisions, shown),
+        marks=marks(incident, revisions, shown, deploys),
         usual=usual(before),
     )
 
@@ -137,7 +141,9 @@ def _ms(duration_us: float | None) -> float | None:
     return None if duration_us is None else round(duration_us / 1000, 2)
 
 
-def marks(incident: Incident, revisions: Iterable[ConfigRevision], shown: Span) -> tuple[Mark, ...]:
+def marks(
+    incident: Incident, revisions: Iterable[ConfigRevision], shown: Span, deploys: Iterable[Deploy] = ()
+) -> tuple[Mark, ...]:
     """Onset, detection, changes and actions inside the span, lettered in order of time."""
     found: list[tuple[float, str, str]] = [
         (incident.onset, "began", ""),
@@ -146,6 +152,7 @@ def marks(incident: Incident, revisions: Iterable[ConfigRevision], shown: Span) 
     for revision in revisions:
         link = f"/dashboard/configuration?revision={revision.revision}"
         found.append((revision.at, f"configuration revision {revision.revision}", link))
+    found += [(one.at, f"deploy: {wording.shown(deploy_in_words(one))}", "") for one in deploys]
     for action in incident.actions:
         name = f"{action.kind.replace('_', ' ')} {action.target or action.object}"
         if action.executed_at is not None:

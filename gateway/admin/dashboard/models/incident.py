@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.admin.dashboard import wording
 from gateway.domain.action_words import words
-from gateway.domain.incident import IncidentState, Signal
+from gateway.domain.incident import AlertSource, IncidentState, Signal
 from gateway.domain.plan import ActionKind, ActionState
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ EVIDENCE_KINDS = {
     "series": "over time",
     "comparison": "compared",
     "attribution": "who carries it",
+    "alert": "said by others",
     "change": "change",
     "sample": "sample",
     "topology": "who calls whom",
@@ -68,6 +69,7 @@ DETECTORS = {
     "burn_rate": "burns its error budget",
     "saturation": "turned away for want of room",
     "new_error": "never seen there before",
+    **{str(source): f"said by {source.spoken}" for source in AlertSource},
 }
 
 
@@ -129,7 +131,8 @@ def hurt_by_tenant(sums: Mapping[tuple[str | int, ...], Tally], signal: Signal) 
         signal: with errors only tenants that saw some count; else everyone who sent requests.
     """
     rows = [Hurt(tenant=str(tenant), requests=tally.requests, errors=tally.errors) for (tenant,), tally in sums.items()]
-    kept = [row for row in rows if row.errors or (signal is not Signal.ERROR_RATE and row.requests)]
+    by_errors = signal in {Signal.ERROR_RATE, Signal.ALERT}  # an alert says of nobody that its requests suffer
+    kept = [row for row in rows if row.errors or (not by_errors and row.requests)]
     return tuple(sorted(kept, key=lambda row: (-row.errors, -row.requests, row.tenant)))
 
 
@@ -139,7 +142,7 @@ def for_whom(incident: Incident, hurt: tuple[Hurt, ...]) -> str:
         errors, requests = sum(row.errors for row in hurt), sum(row.requests for row in hurt)
         no_tenant = "callers" if len(hurt) == 1 else "callers without a tenant"
         tenants = wording.joined([wording.shown(row.tenant) or no_tenant for row in hurt])
-        if incident.signal is Signal.ERROR_RATE:
+        if incident.signal in {Signal.ERROR_RATE, Signal.ALERT}:
             return f"{tenants}: {wording.count(errors)} of {wording.count(requests)} requests failed"
         return f"{tenants}: {wording.plural(requests, 'request')}"
     affected = incident.diagnosis.report.affected if incident.diagnosis else ()
@@ -201,6 +204,7 @@ def measured(anomaly: Anomaly) -> tuple[str, str]:
         Signal.TRAFFIC: wording.rate,
         Signal.BUDGET: wording.times,
         Signal.SATURATION: wording.share,
+        Signal.ALERT: wording.count,
     }
     return write[anomaly.signal](anomaly.observed), write[anomaly.signal](anomaly.expected)
 

@@ -36,7 +36,9 @@ def export(incident: Incident, headline: Headline) -> str:
     lines += [f"- Done: {plain(step.text)}: {plain(step.verdict)}" for step in headline.done]
     if incident.closed_at is not None:
         lines.append(f"- Closed: {wording.iso(incident.closed_at)}: {plain(incident.close_reason)}")
-    return "\n".join([*lines, *_cause(incident), *_plan(incident.actions), *_timeline(incident)]) + "\n"
+    return (
+        "\n".join([*lines, *_cause(incident), *_said(incident), *_plan(incident.actions), *_timeline(incident)]) + "\n"
+    )
 
 
 def _cause(incident: Incident) -> list[str]:
@@ -55,6 +57,18 @@ def _cause(incident: Incident) -> list[str]:
         lines += ["", "## Steps for people", ""]
         lines += [f"{place}. {plain(text)}" for place, text in enumerate(diagnosis.report.steps, 1)]
     return [*lines, "", view.cost(diagnosis) + "."]
+
+
+def _said(incident: Incident) -> list[str]:
+    if not incident.alerts:
+        return []
+    lines = ["", "## Said by other monitoring", ""]
+    for alert in incident.alerts:
+        until = f" until {wording.iso(alert.ended_at)}" if alert.ended_at is not None else ""
+        told = ". ".join(plain(text) for text in (alert.words.name, alert.words.summary) if text)
+        since = f"since {wording.iso(alert.starts_at)}{until}"
+        lines.append(f"- Said by {alert.source.spoken}, {alert.severity}, {since}: {told}")
+    return lines
 
 
 def _plan(actions: tuple[Action, ...]) -> list[str]:

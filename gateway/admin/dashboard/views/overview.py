@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.domain.identity import Actor
 
 MOST_INCIDENTS = 10
+MOST_DEPLOYS = 5
 _MOST_REMEMBERED = 64  # tenants whose figures are kept for the rest of a five-second cell
 
 
@@ -66,13 +67,15 @@ class Overview:
             )
             incidents = found.items[:MOST_INCIDENTS]
             revisions = [] if actor.tenant else await ports.configuration.history(limit=5)
+            deploys = () if actor.tenant else (await ports.deploys.page(limit=MOST_DEPLOYS)).items
         except StoreUnavailableError as error:  # the figures live in memory: they are what is needed now
-            incidents, revisions = (), []
-            not_ready.append(f"{error}; incidents and revisions are not shown")
+            incidents, revisions, deploys = (), [], ()
+            not_ready.append(f"{error}; incidents, revisions and deploys are not shown")
         return {
             **self._traffic(actor, now),
             "incidents": incidents,
-            "changes": changes(revisions, () if actor.tenant else snapshot.directives, now),
+            "changes": changes(revisions, () if actor.tenant else snapshot.directives, now, deploys=deploys),
+            "unreadable": None if actor.tenant or not ports.dead_letters.count else ports.dead_letters,
             "not_ready": not_ready,
             "no_traffic": ports.window.started_at is None,
             "example_path": snapshot.routes[0].path.removesuffix("*") if snapshot.routes else "/",
