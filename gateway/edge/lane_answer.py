@@ -117,8 +117,13 @@ class LaneAnswer:
 
     def _write_whole(self, status: int, headers: RepeatedHeaders, body: bytes) -> bool:
         """Write an answer that came in one piece, to a client that stays; False where that is not possible."""
-        head, length = repeated_head(status, headers)
-        if length != len(body) or length > JOIN_BYTES:
+        head, framed = repeated_head(status, headers)
+        length = len(body)
+        if framed == CHUNKED:
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (length, body) if body else b"0\r\n\r\n"
+        elif framed != length:
+            return False
+        if length > JOIN_BYTES:
             return False
         exchange = self.exchange
         exchange.first_byte_at = now_us()

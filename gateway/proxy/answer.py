@@ -20,7 +20,7 @@ import httptools
 
 from gateway import logs
 from gateway.proxy.headers import BadAnswerError, answer_head
-from gateway.proxy.plain_answer import MAX_PLAIN_BYTES, PlainHead, plain_head
+from gateway.proxy.plain_answer import CHUNKED, MAX_PLAIN_BYTES, PlainHead, plain_head, whole_body
 
 if TYPE_CHECKING:
     from gateway.domain.forwarding import Headers, Sink
@@ -159,8 +159,15 @@ class AnswerReader:
             if not self._head_bytes and self._plainly and not self._head_only:
                 end = data.find(b"\r\n\r\n", 0, MAX_PLAIN_BYTES) + 4
                 plain = plain_head(data[:end])
-                if plain is not None and len(data) - end <= plain.length:
-                    return self._plain_answer(plain, data, end)
+                if plain is not None:
+                    if len(data) - end <= plain.length:
+                        return self._plain_answer(plain, data, end)
+                    if plain.length == CHUNKED and self._takes_whole and (body := whole_body(data, end)) is not None:
+                        self._head_bytes = end
+                        self._keep_alive = plain.keep_alive
+                        self.whole = plain.status, plain.headers, body
+                        self.phase = _WHOLE
+                        return _WHOLE
             self._parsed, self._remaining = True, -1
             self._head_bytes += len(data)
             self._parse(data)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from gateway.domain.forwarding import UpstreamFailure
+from gateway.domain.forwarding import RepeatedHeaders, UpstreamFailure
 from gateway.domain.snapshot import EdgePolicy
 from gateway.domain.traffic import ErrorKind, RequestRecord
 from gateway.domain.upstreams import Target, Upstream
@@ -177,6 +177,47 @@ def test_a_failure_before_the_answer_is_a_problem_document(driver, kind):
     assert document["request_id"] == fields[b"x-request-id"].decode()
     record = only_record(rows)
     assert (record.status, record.error, record.attempts) == (kind[1], kind[0], 2)
+
+
+@pytest.mark.parametrize(("body", "framed"), [(b"", b"0\r\n\r\n"), (b"hello", b"5\r\nhello\r\n0\r\n\r\n")])
+def test_a_whole_answer_of_unsaid_length_is_sent_in_chunks(driver, body, framed):
+    def script(call):
+        call.sink.connected("127.0.0.1:9000", attempt=1, reused=True)
+        call.sink.whole(200, RepeatedHeaders([(b"server", b"a")]), body)
+
+    with gateway(driver, FakeForwarder(script)) as (port, rows):
+        wire = Wire(port)
+        for _ in range(2):
+            wire.send(b"GET /orders HTTP/1.1\r\nhost: a\r\n\r\n")
+            status, fields = wire.head()
+            assert (status, fields[b"transfer-encoding"], wire.body(len(framed))) == (200, b"chunked", framed)
+        wire.close()
+        wait_for(lambda: len(rows.rows) == 2)
+    assert [RequestRecord(*row).bytes_out for row in rows.rows] == [len(body)] * 2
+
+
+def test_a_small_body_goes_up_whole_with_its_request(driver):
+    forwarder = FakeForwarder()
+    with gateway(driver, forwarder) as (port, rows):
+        wire = Wire(port)
+        for _ in range(2):
+            wire.send(b"POST /orders HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\norder")
+            assert wire.answer()[0] == 200
+        wire.close()
+        wait_for(lambda: len(rows.rows) == 2)
+    assert [(bytes(call.body), call.outbound.content_length) for call in forwarder.calls] == [(b"order", 5)] * 2
+    assert [RequestRecord(*row).bytes_in for row in rows.rows] == [5, 5]
+
+
+def test_a_body_over_the_limit_is_refused_also_where_it_is_there(driver):
+    forwarder = FakeForwarder()
+    with gateway(driver, forwarder, snapshot(policy=EdgePolicy(max_body_bytes=4))) as (port, rows):
+        wire = Wire(port)
+        wire.send(b"POST /orders HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\norder")
+        assert wire.answer()[0] == 413
+        assert wire.until_closed() == b""
+        assert only_record(rows).error == "body_too_large"
+    assert not forwarder.calls
 
 
 @pytest.mark.parametrize("length", [100, None])

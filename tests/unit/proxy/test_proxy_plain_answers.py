@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.proxy import plain_answer
 from gateway.proxy.answer import AnswerReader, Phase
-from gateway.proxy.plain_answer import plain_head
+from gateway.proxy.plain_answer import plain_head, whole_body
 
 HEAD = b"HTTP/1.1 200 OK\r\nServer: a\r\nContent-Length: 5\r\n\r\n"
 PIECES = [
@@ -178,6 +178,50 @@ def test_every_single_byte_at_every_kind_of_place_reads_the_same(place):
         length = b"" if b"Length" in line else b"Content-Length: 5\r\n"
         data = status + line + length + b"\r\nhello"
         assert_read_alike([(data, [], False), (data, [], False)])
+
+
+CHUNKS = [
+    *(b"5\r\nhello\r\n", b"A\r\n0123456789\r\n", b"0a\r\n0123456789\r\n", b"5;x=y\r\nhello\r\n", b"0\r\n\r\n"),
+    *(b"0\r\n", b"0000\r\n\r\n", b"x: y\r\n", b"\r\n", b" 5\r\nhello\r\n", b"+5\r\nhello\r\n", b"5\r\nhello"),
+    *(b"5\nhello\n", b"5\r\nhell\r\n", b"-1\r\n", b"0x5\r\nhello\r\n", b"fffffff\r\n", b"ffffffffffffffff1\r\n"),
+    b"HTTP/1.1 200 OK\r\n",
+]
+CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nServer: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@settings(max_examples=600)
+@given(chunks=st.lists(st.sampled_from(CHUNKS), max_size=5), ended=st.booleans())
+def test_chunks_that_are_read_at_once_are_those_the_parser_reads(chunks, ended):
+    data = CHUNKED_HEAD + b"".join(chunks) + b"0\r\n\r\n" * ended
+    plainly = AnswerReader()
+    plainly.expect(Heard(), head_only=False, takes_whole=True)
+    plainly.feed(data)
+    if plainly.whole is None:
+        return
+    told, phase, reusable, *_ = read(AnswerReader(plainly=False), [data])
+    assert (phase, reusable) == (plainly.phase, plainly.reusable) == (Phase.WHOLE, True)
+    status, headers, body = plainly.whole
+    assert (status, headers) == told[0] and body == b"".join(told[1:])
+
+
+@pytest.mark.parametrize(
+    ("chunks", "body"),
+    [
+        (b"0\r\n\r\n", b""),
+        (b"5\r\nhello\r\n0\r\n\r\n", b"hello"),
+        (b"1\r\nh\r\n4\r\nello\r\n000\r\n\r\n", b"hello"),
+        (b"5\r\nhello\r\n", None),
+        (b"5\r\nhello\r\n0\r\n\r", None),
+        (b"5;a\r\nhello\r\n0\r\n\r\n", None),
+        (b"5\r\nhello\r\n0\r\nx: y\r\n\r\n", None),
+        (b"5\r\nhello\r\n0\r\n\r\nHTTP", None),
+        (b"5\r\nhelloo\r\n0\r\n\r\n", None),
+        (b"fffffff\r\n", None),
+        (b"5\nhello\n0\n\n", None),
+    ],
+)
+def test_a_body_in_chunks_is_read_at_once_only_when_it_is_whole_and_plain(chunks, body):
+    assert whole_body(b"head" + chunks, 4) == body
 
 
 def test_a_plain_answer_never_meets_the_parser():
