@@ -31,6 +31,7 @@ from gateway.cli import (
     serving,
     setup,
     silences,
+    simulate,
     stopping,
     terminal,
     traffic,
@@ -100,6 +101,7 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(stopping.app, name="stop-actions")
 app.command()(traffic.openapi)
 app.command()(loadtest.loadtest)
+app.add_typer(simulate.app, name="simulate")
 app.command()(gameday.gameday)
 
 
