@@ -95,6 +95,7 @@ METRICS: tuple[Metric, ...] = (
         ("outcome",),
         "TLS handshakes of clients: ok, failed, timeout, crowded_out, stopped.",
     ),
+    Metric("sentinel_websockets_open", "gauge", ("route",), "WebSockets that are open."),
     Metric("sentinel_key_set_fetches_total", "counter", ("outcome",), "Key sets: fetched, failed."),
     Metric(
         "sentinel_directed_total",
@@ -107,6 +108,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("sentinel_spool_bytes", "gauge", (), "Bytes waiting in the spool."),
     Metric("sentinel_ship_seconds", "histogram", (), "Time of one shipping transaction."),
     Metric("sentinel_store_up", "gauge", (), "1 while the last shipping transaction succeeded."),
+    Metric("sentinel_own_trouble", "gauge", ("part",), "Troubles of the gateway's own parts on this node, by part."),
     Metric("sentinel_snapshot_revision", "gauge", (), "Revision of the snapshot in force."),
     Metric("sentinel_workers", "gauge", (), "Live workers on this node."),
     Metric("sentinel_target_healthy", "gauge", ("upstream", "target"), "1 when the target takes its full share."),

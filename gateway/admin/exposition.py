@@ -67,6 +67,7 @@ _FROM_WORKERS = frozenset(
         "sentinel_directives_refused_total",
         "sentinel_unknown_keys_total",
         "sentinel_tls_handshakes_total",
+        "sentinel_websockets_open",
     }
 )
 
@@ -152,6 +153,10 @@ class Meters(Collector):
         """Set a gauge."""
         values = self._values[name]
         values[self._bounded(name, values, labels)] = value
+
+    def value(self, name: str, *labels: str) -> float:
+        """What a counter or gauge stands at; 0 for label values it has not met. Raises KeyError for an unknown name."""
+        return self._values[name].get(labels, 0.0)
 
     def set_all(self, name: str, values: Mapping[Labels, float]) -> None:
         """Set a gauge for exactly these label sets; what is not among them vanishes (a removed target, say)."""

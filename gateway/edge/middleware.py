@@ -163,7 +163,7 @@ class _Driver:
             return
         loop = asyncio.get_running_loop()
         if isinstance(exchange, WebSocketExchange):
-            forward: AsgiForward = WebSocketForward(exchange, receive, loop)
+            forward: AsgiForward = WebSocketForward(exchange, receive, loop, self._steps.websockets)
         else:
             forward = AsgiForward(exchange, receive, loop)
         self._sweep.add(forward, loop)

@@ -21,6 +21,7 @@ from gateway.edge.authorize import authorize
 from gateway.edge.directed import MOST_CALLERS, Directed
 from gateway.edge.exchange import Exchange, Outcome, Refusal, now_us
 from gateway.edge.identifiers import Identifiers
+from gateway.edge.open_websockets import OpenWebSockets
 from gateway.edge.runtime import Runtime
 from gateway.edge.token_bucket import LocalBuckets
 
@@ -91,6 +92,7 @@ class Steps:
         self._orders = Orders()
         self._limited = LocalBuckets(MOST_CALLERS)
         self._live_workers = live_workers
+        self.websockets = OpenWebSockets(counters)
         self.runtime = Runtime(snapshot, make_router(snapshot.routes), secret)
         self._direct(self.runtime)
         limiter.apply(snapshot.policy)

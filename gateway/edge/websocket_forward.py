@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.domain.forwarding import Forwarder, Headers, Outbound, UpstreamFailure
     from gateway.edge.asgi_forward import Receive, Send
     from gateway.edge.exchange import WebSocketExchange
+    from gateway.edge.open_websockets import OpenWebSockets
 
 SWITCHING = 101
 
@@ -28,11 +29,14 @@ SWITCHING = 101
 class WebSocketForward(AsgiForward):
     """Implements domain.forwarding.Sink for one WebSocket."""
 
-    __slots__ = ("_handshake", "_idle_s", "_tunnel")
+    __slots__ = ("_handshake", "_idle_s", "_open", "_tunnel")
 
-    def __init__(self, exchange: WebSocketExchange, receive: Receive, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, exchange: WebSocketExchange, receive: Receive, loop: asyncio.AbstractEventLoop, open_ones: OpenWebSockets
+    ) -> None:
         super().__init__(exchange, receive, loop)
         self._handshake = exchange
+        self._open = open_ones
         self._idle_s = 0.0
         self._tunnel: Tunnel | None = None
 
@@ -99,11 +103,12 @@ class WebSocketForward(AsgiForward):
         if early is None:
             self._leave()
             return
-        try:
-            self._hand_over(tunnel, early)
-            await tunnel.closed
-        finally:
-            tunnel.cut()
+        with self._open.one(exchange):
+            try:
+                self._hand_over(tunnel, early)
+                await tunnel.closed
+            finally:
+                tunnel.cut()
 
     def _hand_over(self, tunnel: Tunnel, early: bytes) -> None:
         """Give the tunnel what came from either side before it was there."""

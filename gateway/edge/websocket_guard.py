@@ -7,6 +7,7 @@ gateway's own server (:mod:`gateway.edge.websocket_upgrade`); without it their h
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from gateway import logs
@@ -19,6 +20,7 @@ from gateway.edge.steps import Waiting
 if TYPE_CHECKING:
     from gateway.edge.asgi_forward import Receive, Send
     from gateway.edge.exchange import Exchange, Outcome, Reply
+    from gateway.edge.open_websockets import OpenWebSockets
     from gateway.edge.steps import Steps
 
 _SWITCHING, _FORBIDDEN = 101, 403
@@ -39,7 +41,7 @@ async def guard_websocket(
         if outcome is None and (app is None or not for_app(exchange)):
             outcome = _NOT_HERE
         if outcome is None:
-            await GuardedWebSocket(exchange, receive, send).run(app, scope)
+            await GuardedWebSocket(exchange, receive, send, steps.websockets).run(app, scope)
         else:
             await _refuse(exchange, outcome, scope, send)
     except asyncio.CancelledError:  # the server is stopping and has waited as long as it was told to
@@ -75,10 +77,12 @@ async def _refuse(exchange: Exchange, what: Refusal | Reply, scope: dict[str, An
 class GuardedWebSocket:
     """One admitted WebSocket carried by the inner app."""
 
-    def __init__(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+    def __init__(self, exchange: Exchange, receive: Receive, send: Send, open_ones: OpenWebSockets) -> None:
         self._exchange = exchange
         self._receive = receive
         self._send = send
+        self._open = open_ones
+        self._while_open = ExitStack()
         self._connected = False
         self._closed = False
 
@@ -94,7 +98,8 @@ class GuardedWebSocket:
             "tenant": exchange.principal.tenant,
             "request_id": exchange.request_id,
         }
-        await app(inner, self._read, self._write)
+        with self._while_open:
+            await app(inner, self._read, self._write)
         if not exchange.status:  # it returned without a word: what servers answer then
             exchange.status = 500
             exchange.error = ErrorKind.INTERNAL
@@ -116,6 +121,7 @@ class GuardedWebSocket:
             if not self._closed and message.get("code", _ABNORMAL) == _ABNORMAL:
                 exchange.error = exchange.error or ErrorKind.CLIENT_GONE
             self._closed = True
+            self._while_open.close()
         return message
 
     async def _write(self, message: dict[str, Any]) -> None:
@@ -123,6 +129,8 @@ class GuardedWebSocket:
         exchange = self._exchange
         if kind == "websocket.accept":
             exchange.first_byte_at = now_us()
+            if exchange.status != _SWITCHING:
+                self._while_open.enter_context(self._open.one(exchange))
             exchange.status = _SWITCHING
             headers = [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())]
             message = {**message, "headers": answer.relayed(exchange, _SWITCHING, headers)}
@@ -134,6 +142,7 @@ class GuardedWebSocket:
             if self._closed:
                 return
             self._closed = True
+            self._while_open.close()
             exchange.status = exchange.status or _FORBIDDEN  # what servers answer to a handshake that was not accepted
         elif kind == "websocket.http.response.start":
             exchange.status = message["status"]

@@ -12,6 +12,7 @@ import pytest
 
 from loadtests import websockets
 from tests import running
+from tests.scenarios import shop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,10 +39,15 @@ def statuses(gateway: running.Gateway) -> Counter[tuple[int, str]]:
     return Counter((record["status"], record["error"]) for record in gateway.records())
 
 
+def open_by_now(gateway: running.Gateway) -> float:
+    return shop.metric(gateway, "sentinel_websockets_open{")
+
+
 def test_open_websockets_outlive_a_change_of_everything_they_came_by(gateway: running.Gateway) -> None:
     async def scenario() -> int:
         clients = await websockets.open_many(gateway.port, "/live", COUNT)
         assert await websockets.all_answer(clients, "before") == COUNT
+        await asyncio.to_thread(gateway.wait, lambda: open_by_now(gateway) == COUNT, 60, "control knows of all of them")
         text = gateway.config.read_text()
         gateway.config.write_text(text.replace('"api"', '"other"').replace("/live/*", "/other/*"))
         assert gateway.process is not None
@@ -54,6 +60,7 @@ def test_open_websockets_outlive_a_change_of_everything_they_came_by(gateway: ru
         return alive
 
     assert asyncio.run(scenario()) == COUNT
+    gateway.wait(lambda: open_by_now(gateway) == 0, 60, "none is open any more")
     one_more = COUNT + 1  # the first on the new route
     gateway.wait(lambda: statuses(gateway)[101, ""] >= one_more, 10, "each has one record, and ended well")
     assert statuses(gateway)[101, ""] == one_more

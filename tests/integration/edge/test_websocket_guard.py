@@ -14,6 +14,7 @@ from gateway.domain.limits import Limit, Scope
 from gateway.domain.snapshot import EdgePolicy
 from gateway.domain.traffic import RequestRecord
 from gateway.edge.middleware import EdgeApp, SentinelMiddleware
+from gateway.metrics import WorkerCounters
 from tests.integration.edge.edge_world import serving, wait_for
 from tests.unit.edge.edge_values import Rows, route, snapshot, steps
 
@@ -65,11 +66,10 @@ GUARDED = snapshot(
 
 
 @contextmanager
-def guarded(app=APP):
+def guarded(app=APP, counters=None):
     rows = Rows()
-    wrapped = (
-        SentinelMiddleware(app, steps(GUARDED, records=rows)) if app else EdgeApp(steps(GUARDED, records=rows), None)
-    )
+    inner = steps(GUARDED, records=rows, counters=counters or WorkerCounters())
+    wrapped = SentinelMiddleware(app, inner) if app else EdgeApp(inner, None)
     with serving(wrapped, http="httptools", ws="wsproto") as port:
         yield port, rows
 
@@ -96,6 +96,19 @@ def test_the_app_gets_messages_and_knows_who_asks():
         finished = record(rows)
     assert (finished.status, finished.route, finished.error, finished.bytes_in) == (101, "chat", "", 6)
     assert finished.bytes_out > 6
+
+
+def test_those_that_are_open_are_counted_however_they_end():
+    counters = WorkerCounters()
+    with guarded(counters=counters) as (port, rows):
+        first, second = connect(port, "/chat/echo"), connect(port, "/chat/echo")
+        wait_for(lambda: counters.levels() == {"sentinel_websockets_open|chat": 2.0}, 30)
+        first.close()
+        wait_for(lambda: counters.levels() == {"sentinel_websockets_open|chat": 1.0}, 30)
+        second.shutdown()  # lost
+        connect(port, "/chat/leave").close()
+        wait_for(lambda: len(rows.rows) == 3, 30)
+        assert counters.levels() == {}
 
 
 def test_identity_that_a_client_made_up_does_not_reach_the_app():
