@@ -126,10 +126,26 @@ class DeliveryError(SentinelError):
 
 
 class OutwardError(SentinelError):
-    """Somebody else's server could not be asked; ``retryable`` says whether it may go better later."""
+    """Somebody else's server could not be asked; ``retryable`` says whether it may go better later.
+
+    ``reached``: it may have got the request, and done what it asks for.
+    """
 
     status = 502
 
-    def __init__(self, message: str, *, retryable: bool = True, remedy: str = "") -> None:
+    def __init__(self, message: str, *, retryable: bool = True, reached: bool = False, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
         self.retryable = retryable
+        self.reached = reached
+
+
+class RemedyError(SentinelError):
+    """An action outside the gateway was not done; nothing was changed."""
+
+    status = 502
+
+
+class UnknownOutcomeError(SentinelError):
+    """An action outside the gateway was begun, and nobody can say whether it was done."""
+
+    status = 502

@@ -95,7 +95,7 @@ class Outward:
                 addresses = await self._addresses(parsed)
                 return await self._from_any(method, parsed, addresses, headers, most_bytes, body)
         except TimeoutError as error:
-            raise OutwardError(f"{parsed.host} did not answer within {self._timeout_s:g} s") from error
+            raise OutwardError(f"{parsed.host} did not answer within {self._timeout_s:g} s", reached=True) from error
 
     async def _addresses(self, url: httpx2.URL) -> list[str]:
         port = url.port or _PORTS.get(url.scheme, 0)
@@ -125,9 +125,10 @@ class Outward:
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
                 failure = OutwardError(f"{url.host} cannot be reached: {type(error).__name__}")
             except httpx2.TimeoutException as error:
-                raise OutwardError(f"{url.host} was too slow: {type(error).__name__}") from error
+                raise OutwardError(f"{url.host} was too slow: {type(error).__name__}", reached=True) from error
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-                raise OutwardError(f"{url.host} answered no proper HTTP: {type(error).__name__}") from error
+                why = f"{url.host} answered no proper HTTP: {type(error).__name__}"
+                raise OutwardError(why, reached=True) from error
         raise failure
 
     async def _exchange(

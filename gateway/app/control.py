@@ -21,6 +21,7 @@ from gateway.admin.forwarded import FromWorkers
 from gateway.admin.local import LocalSocket
 from gateway.admin.ports import AdminPorts
 from gateway.app.outside import outside
+from gateway.app.own import own_health
 from gateway.app.remedies import remedies, stop_switch, stopped
 from gateway.app.replaying import replaying
 from gateway.casebook import Casebook
@@ -55,8 +56,8 @@ from gateway.control.traffic import LiveTail, Traffic
 from gateway.detect.burn_rate import BudgetBurn
 from gateway.detect.detectors import in_service
 from gateway.detect.external import ExternalAlerts
-from gateway.detect.grouping import Grouper
 from gateway.detect.held import Held
+from gateway.detect.own_trouble import OwnTrouble, WithOurs
 from gateway.diagnose.analyst import Analyst
 from gateway.domain.callers import Callers
 from gateway.domain.topology import Topology
@@ -187,6 +188,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             channels,
             deliverers,
             count=lambda kind, outcome: meters.count("sentinel_notifications_total", kind, outcome),
+            watch=lambda channel, why_not: own.delivered(channel, why_not),
         )
         base_url = compiling.admin_url(document)
         news = LiveNews()
@@ -268,11 +270,13 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             window=window,
             callers=callers,
             changes=told.changes,
+            secret=settings.secret,
         )
+        own_trouble = OwnTrouble(lambda: own.facts, lambda: casebook.open_ones)
         pipeline = Pipeline(
             window=window,
-            detectors=lambda: (*detectors(detect_settings(), held), budget_burn, hearsay),
-            grouper=lambda: Grouper(detect_settings().cooldown_s),
+            detectors=lambda: (*detectors(detect_settings(), held), budget_burn, hearsay, own_trouble),
+            grouper=lambda: WithOurs(detect_settings().cooldown_s),
             casebook=casebook,
             analysis=Diagnostician(
                 window,
@@ -284,6 +288,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
                 samples=records,
                 shelf=shelf,
                 memory=memory,
+                watch_model=lambda why_not: own.reported(why_not),
             ),
             remediation=acting.remediation,
             claims=acting.claims,
@@ -309,6 +314,20 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             return settings.secret(compile_sources.token_env(publisher.configuration.document, source)) or ""
 
         live_workers = LiveWorkers(folder.workers)
+        own = own_health(
+            folder,
+            store,
+            publisher,
+            meters,
+            traffic,
+            leadership,
+            journal,
+            key_sets,
+            live_workers,
+            channels,
+            clock,
+        )
+        stack.callback(own.rest)
         users = Users(store)
         ports = audited(
             AdminPorts(
@@ -402,6 +421,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             file_watcher.run(),
             live_workers.follow(),
             rounds.run(),
+            own.run(),
             key_sets.run(),
             news.relate(str(document.redis.url)),
             objectives.run(),

@@ -10,8 +10,14 @@ from gateway.acting import ran_lately
 from gateway.config import compile as compiling
 from gateway.control.stop import StopSwitch
 from gateway.domain.plan import ActionKind
+from gateway.notify.addresses import refusal
+from gateway.remediate.actions.aws import RunAws
 from gateway.remediate.actions.configuration import RollBack
 from gateway.remediate.actions.edge import by_directive
+from gateway.remediate.actions.kubernetes import RunKubernetes
+from gateway.remediate.actions.outside import RunOutside
+from gateway.remediate.actions.ssh import RunSsh
+from gateway.remediate.actions.webhook import CallWebhook
 from gateway.remediate.approval import stopped_words
 from gateway.remediate.closed_loop import Remediation
 from gateway.store.actions import Actions
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
     from gateway.domain.incident import Change
     from gateway.domain.policy import RemediateSettings
     from gateway.domain.window import Window
+    from gateway.remediate.actions.outside import Doer
     from gateway.store.engine import Store
     from gateway.store.journal import Journal
 
@@ -62,6 +69,7 @@ def remedies(
     window: Window,
     callers: Callers,
     changes: Callable[[], tuple[Change, ...]],
+    secret: Callable[[str], str | None],
 ) -> Remedies:
     """Everything that acts, joined."""
 
@@ -69,6 +77,18 @@ def remedies(
         bounds = compiling.remediate_settings(publisher.configuration.document)
         return msgspec.structs.replace(bounds, ran=ran_lately(casebook.all))
 
-    executors = by_directive(board) | {ActionKind.ROLL_BACK: RollBack(revisions)}
+    def refused(_scheme: str, address: str) -> str:
+        return refusal(address)
+
+    doers: dict[str, Doer] = {
+        "webhook": CallWebhook(secret, refused),
+        "ssh": RunSsh(),
+        "kubernetes": RunKubernetes(secret, refused),
+        "aws": RunAws(),
+    }
+    executors = by_directive(board) | {
+        ActionKind.ROLL_BACK: RollBack(revisions),
+        ActionKind.RUN_OUTSIDE: RunOutside(doers, lambda: settings().commands),
+    }
     remediation = Remediation(executors, window, lambda: publisher.snapshot, settings, callers=callers, changes=changes)
     return Remedies(remediation, JournaledActions(Actions(store), journal, board.fence), settings)

@@ -13,7 +13,7 @@ from gateway.config import compile as compiling
 from gateway.config import reading
 from gateway.config.document import Document
 from gateway.config.findings import Finding
-from gateway.config.rules import access, objectives, operations, routes, service, sources, telling, upstreams
+from gateway.config.rules import access, actions, objectives, operations, routes, service, sources, telling, upstreams
 from gateway.config.rules.context import Context
 from gateway.domain.limits import ConcurrencyLimit, Limit, LimitMode, Quota
 from gateway.domain.routing import SplitShare
@@ -86,6 +86,7 @@ def check_text(text: str, source: str, settings: Settings, *, folder: Path | Non
         key_files = access.judge(context)
         objectives.judge(context)
         operations.judge(context)
+        actions.judge(context)
         sources.judge(context)
         telling.judge(context)
     findings = sorted(read.report.findings, key=lambda finding: (finding.line == 0, finding.line, finding.column))

@@ -11,13 +11,21 @@ from gateway.config.rules.service import admin_prefixes
 from gateway.config.rules.telling import USUAL_VARIABLES, channel_name, channel_severities, channel_variable
 from gateway.domain.access import JwtPolicy, RequiredClaim, ServerTls
 from gateway.domain.limits import TenantPlan
-from gateway.domain.policy import DetectSettings, DiagnoseSettings, NotifyChannel, RemediateSettings, ReportSettings
+from gateway.domain.policy import (
+    DetectSettings,
+    DiagnoseSettings,
+    NotifyChannel,
+    OutsideCommand,
+    RemediateSettings,
+    ReportSettings,
+)
 from gateway.domain.snapshot import EdgePolicy, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from gateway.config.document import Document, Server
+    from gateway.config.document_actions import ActionEntry
     from gateway.config.document_notify import NotifyEntry
     from gateway.domain.access import ApiKey
     from gateway.domain.snapshot import Directive
@@ -61,7 +69,7 @@ def snapshot(
         jwt=jwt,
         key_sets={url: text for url, text in (key_sets or {}).items() if url in urls},
         plans=tuple(
-            TenantPlan(name, *compile_routes.limits(f"plan:{name}", plan.limit))
+            TenantPlan(name, *compile_routes.limits(f"plan:{name}", plan.limit), priority=plan.priority)
             for name, plan in document.plans.items()
         ),
         tenant_plans={name: tenant.plan for name, tenant in document.tenants.items()},
@@ -187,7 +195,17 @@ def remediate_settings(document: Document) -> RemediateSettings:
         max_ejected=remediate.max_ejected,
         eject_for_s=remediate.eject_for_s,
         approval_ttl_s=remediate.approval_ttl_s,
+        max_shed=remediate.max_shed,
+        hold_for_s=remediate.hold_for_s,
+        commands=tuple(_command(name, entry) for name, entry in document.actions.items()),
     )
+
+
+def _command(name: str, entry: ActionEntry) -> OutsideCommand:
+    same = {one: getattr(entry, one) for one in OutsideCommand.__struct_fields__ if hasattr(entry, one)}
+    rest = [one for one in entry.__struct_fields__ if one not in same]
+    settings = tuple((one, str(value)) for one in rest if (value := getattr(entry, one)) not in {"", None})
+    return OutsideCommand(**same, name=name, settings=settings)
 
 
 def notify_channels(document: Document) -> tuple[NotifyChannel, ...]:

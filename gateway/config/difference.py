@@ -20,7 +20,7 @@ _LISTED = {
     "slos": "objective",
     "maintenance": "maintenance",
 }
-_NAMED = {"plans": "plan", "tenants": "tenant"}
+_NAMED = {"plans": "plan", "tenants": "tenant", "actions": "action"}
 # What only takes effect when the processes start again: listeners, files and connections opened once.
 _AT_START = (
     ("server", "host"),

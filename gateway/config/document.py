@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from gateway.config.document_actions import ActionEntry
 from gateway.config.document_notify import NotifyEntry, Reports
 from gateway.config.document_objectives import MaintenanceEntry, SloEntry
 from gateway.config.document_routes import Limits, RouteEntry
@@ -138,6 +139,7 @@ class Plan(msgspec.Struct, frozen=True):
     """Limits a tenant bought."""
 
     limit: Limits
+    priority: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
 
 
 class Tenant(msgspec.Struct, frozen=True):
@@ -197,6 +199,8 @@ class Remediate(msgspec.Struct, frozen=True):
     max_ejected: Share = 0.5
     eject_for_s: Duration = key("eject_for", 600.0)
     approval_ttl_s: Duration = key("approval_ttl", 1800.0)
+    max_shed: Share = 0.5
+    hold_for_s: Duration = key("hold_for", 600.0)
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -218,6 +222,7 @@ class Document(msgspec.Struct, frozen=True):
     detect: Detect = Detect()
     diagnose: Diagnose = Diagnose()
     remediate: Remediate = Remediate()
+    actions: dict[str, ActionEntry] = {}
     sources: Sources = Sources()
     notify: tuple[NotifyEntry, ...] = ()
     reports: Reports = Reports()

@@ -15,7 +15,7 @@ from gateway.domain.action_words import words
 from gateway.domain.callers import Callers
 from gateway.domain.incident import TimelineEntry
 from gateway.domain.plan import ABOUT_CALLERS, FOR_GOOD, Action, ActionKind, ActionState, Trial
-from gateway.errors import SentinelError
+from gateway.errors import SentinelError, UnknownOutcomeError
 from gateway.remediate.abuse import goes_on
 from gateway.remediate.half_open import (
     DEFAULT_POLICY,
@@ -121,6 +121,8 @@ class Remediation:
         if not why and not over:
             try:
                 executed = await self._executors[action.kind].execute(measured, now)
+            except UnknownOutcomeError as error:
+                return self._unknown(measured, now, str(error))
             except SentinelError as error:
                 why = str(error)
             else:
@@ -134,6 +136,12 @@ class Remediation:
         gone = msgspec.structs.replace(failed, note=why or over, ended_at=now)
         text = f"{words(action).failed}: {why or over}."
         return Progress(gone, (TimelineEntry(now, "action.failed", text),), escalate=bool(why))
+
+    def _unknown(self, action: Action, now: float, why: str) -> Progress:
+        _log.error("action.outcome_unknown", action=action.id, why=why)
+        unknown = msgspec.structs.replace(action.moved_to(ActionState.UNKNOWN), note=why, ended_at=now)
+        text = f"Whether {words(action).done} is not known: {why}. It is not begun again."
+        return Progress(unknown, (TimelineEntry(now, "action.unknown", text),), escalate=True)
 
     async def advance(self, action: Action, now: float) -> Progress:
         """The next step of an EXECUTED action, if it is time for one; any other action comes back as it is."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.domain.callers import Callers
+from gateway.domain.incident import Signal
 from gateway.domain.plan import ACTIVE, FOR_GOOD, Action, ActionKind, ActionState, Risk
 from gateway.domain.topology import Topology
 from gateway.remediate.catalogue import CATALOGUE
@@ -51,6 +52,8 @@ def candidates(
     topology = Topology.of(snapshot)
     shows = (incident.place, *(anomaly.place for anomaly in incident.anomalies))
     causes = _leading(diagnosis)
+    if incident.signal is Signal.SELF:
+        return Plan(why_not=("A part of the gateway itself is in trouble: the steps of the report mend it.",))
     if not causes:
         return Plan(why_not=("No cause stands out, so nothing is proposed.",))
     actions: list[Action] = []
