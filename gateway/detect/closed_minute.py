@@ -5,12 +5,10 @@ from __future__ import annotations
 from math import sqrt
 from typing import TYPE_CHECKING
 
-from gateway.detect.places import Sums, spoken
+from gateway.detect.places import Sums, Total, spoken
 from gateway.detect.severity import by_failing, by_slowness, by_z, milder
 from gateway.detect.shares import median, scale_of, surprise, z_of
-from gateway.domain.histogram import quantile
 from gateway.domain.incident import Anomaly, Place, Severity, Signal
-from gateway.domain.traffic import Tally
 from gateway.domain.window import COARSE_S
 
 if TYPE_CHECKING:
@@ -55,31 +53,35 @@ class ErrorThreshold(OncePerMinute):
     def _look(self, newest: int, now: float) -> list[Anomaly]:
         found = {}
         for minutes in (5, 1):  # the single minute says more, so it overwrites
-            sums: dict[Place, Tally] = {}
+            sums: dict[Place, Total] = {}
             for _, part in self._last(newest, minutes):
-                for place, tally in part.items():
-                    sums.setdefault(place, Tally()).add(tally)
-            for place, tally in sums.items():
-                at_ceiling = self._settings.error_share * self._firm
-                score = surprise(tally.errors, tally.requests, at_ceiling, self._firm)
-                if tally.requests >= self._settings.min_requests and score >= self._surprising:
-                    found[place] = self._anomaly(place, tally, score, newest, minutes, now)
+                for place, total in part.items():
+                    into = sums.setdefault(place, Total())
+                    into.requests += total.requests
+                    into.errors += total.errors
+            ceiling = self._settings.error_share
+            for place, total in sums.items():
+                if total.requests < self._settings.min_requests or total.errors < ceiling * total.requests:
+                    continue
+                score = surprise(total.errors, total.requests, ceiling * self._firm, self._firm)
+                if score >= self._surprising:
+                    found[place] = self._anomaly(place, total, score, newest, minutes, now)
         return list(found.values())
 
-    def _anomaly(self, place: Place, tally: Tally, score: float, newest: int, minutes: int, now: float) -> Anomaly:
+    def _anomaly(self, place: Place, total: Total, score: float, newest: int, minutes: int, now: float) -> Anomaly:
         ceiling = self._settings.error_share
         return Anomaly(
             detector=self.name,
             signal=Signal.ERROR_RATE,
             place=place,
-            severity=by_failing(tally.error_share),
-            observed=tally.error_share,
+            severity=by_failing(total.error_share),
+            observed=total.error_share,
             expected=ceiling,
             score=score,
-            requests=tally.requests,
+            requests=total.requests,
             onset=float(newest - (minutes - 1) * COARSE_S),
             seen_at=now,
-            reason=f"{tally.error_share * 100:.1f} % of {tally.requests} requests at {spoken(place)} failed within "
+            reason=f"{total.error_share * 100:.1f} % of {total.requests} requests at {spoken(place)} failed within "
             f"{minutes} min; the ceiling is {ceiling * 100:g} %",
         )
 
@@ -96,18 +98,18 @@ class LatencyThreshold(OncePerMinute):
         if ceiling_s is None or len(last) < self._minutes:
             return []
         return [
-            self._anomaly(place, tally, ceiling_s * 1e6, newest, now)
-            for place, tally in last[-1][1].items()
+            self._anomaly(place, total, ceiling_s * 1e6, newest, now)
+            for place, total in last[-1][1].items()
             if place.route and all(self._above(sums.get(place), ceiling_s * 1e6) for _, sums in last)
         ]
 
-    def _above(self, tally: Tally | None, ceiling_us: float) -> bool:
-        if tally is None or tally.requests < self._settings.min_requests:
+    def _above(self, total: Total | None, ceiling_us: float) -> bool:
+        if total is None or total.requests < self._settings.min_requests:
             return False
-        return (quantile(tally.latency, 0.95) or 0.0) > ceiling_us
+        return total.p95_us > ceiling_us
 
-    def _anomaly(self, place: Place, tally: Tally, ceiling_us: float, newest: int, now: float) -> Anomaly:
-        observed = quantile(tally.latency, 0.95) or 0.0
+    def _anomaly(self, place: Place, total: Total, ceiling_us: float, newest: int, now: float) -> Anomaly:
+        observed = total.p95_us
         return Anomaly(
             detector=self.name,
             signal=Signal.LATENCY,
@@ -116,7 +118,7 @@ class LatencyThreshold(OncePerMinute):
             observed=observed,
             expected=ceiling_us,
             score=observed / ceiling_us,
-            requests=tally.requests,
+            requests=total.requests,
             onset=float(newest - COARSE_S),
             seen_at=now,
             reason=f"p95 at {spoken(place)} was {observed / 1000:.0f} ms for two minutes; "
@@ -124,9 +126,9 @@ class LatencyThreshold(OncePerMinute):
         )
 
 
-def _pooled(tallies: list[Tally], scores: list[float]) -> float:
-    out = [tally for tally, z in zip(tallies, scores, strict=True) if z > 0]
-    return sum(tally.errors for tally in out) / max(1, sum(tally.requests for tally in out))
+def _pooled(totals: list[Total], scores: list[float]) -> float:
+    out = [total for total, z in zip(totals, scores, strict=True) if z > 0]
+    return sum(total.errors for total in out) / max(1, sum(total.requests for total in out))
 
 
 class RobustZ(OncePerMinute):
@@ -154,7 +156,7 @@ class RobustZ(OncePerMinute):
         places = {place for _, sums in recent for place in sums} | {place for sums in before for place in sums}
         found: list[Anomaly | None] = []
         for place in sorted(places, key=str):
-            now_and_then = [sums.get(place, Tally()) for _, sums in recent]
+            now_and_then = [sums.get(place) or Total() for _, sums in recent]
             usual = self._baseline.usual_minutes(place, first)
             if len(usual) < self._settings.min_points:
                 continue
@@ -178,17 +180,19 @@ class RobustZ(OncePerMinute):
         index = next((index for index, z in enumerate(scores) if z >= self._settings.z_p4), 0)
         return float(first + index * COARSE_S)
 
-    def _errors(self, place: Place, recent: list[Tally], usual: list[Tally], first: int, now: float) -> Anomaly | None:
-        bad, total = sum(tally.errors for tally in usual), sum(tally.requests for tally in usual)
+    def _errors(self, place: Place, recent: list[Total], usual: list[Total], first: int, now: float) -> Anomaly | None:
         last = recent[-1]
-        if total < self._settings.min_requests or not last.errors:
+        if not last.errors or last.error_share <= self._more_errors:
             return None
-        expected = bad / total
+        bad, seen = sum(total.errors for total in usual), sum(total.requests for total in usual)
+        if seen < self._settings.min_requests:
+            return None
+        expected = bad / seen
         scores = [
-            z_of(surprise(tally.errors, tally.requests, bad, total))
-            if tally.error_share > max(expected + self._more_errors, expected * self._times_errors)
+            z_of(surprise(total.errors, total.requests, bad, seen))
+            if total.error_share > max(expected + self._more_errors, expected * self._times_errors)
             else 0.0
-            for tally in recent
+            for total in recent
         ]
         z = self._lasting_z(scores)
         severity = by_z(z, self._settings) if z is not None else None
@@ -206,24 +210,30 @@ class RobustZ(OncePerMinute):
             f"usual is {expected * 100:.2f} % (z = {z:.1f})",
         )
 
-    def _latency(self, place: Place, recent: list[Tally], usual: list[Tally], first: int, now: float) -> Anomaly | None:
-        p95s = [self._p95(tally) for tally in usual if tally.requests >= self._settings.min_requests]
+    def _latency(self, place: Place, recent: list[Total], usual: list[Total], first: int, now: float) -> Anomaly | None:
+        if recent[-1].p95_us <= self._slower_us:
+            return None
+        enough = self._settings.min_requests
+        # Nearly all were asked for in an earlier minute; the property costs more than what it reads.
+        p95s = [total.known_p95_us or total.p95_us for total in usual if total.requests >= enough]
         if len(p95s) < self._settings.min_points:
             return None
         centre = median(p95s)
-        scale = max(scale_of(p95s, centre), 0.1 * centre, 5_000.0)
         floor = max(centre * self._slower, centre + self._slower_us)
+        if recent[-1].p95_us <= floor:
+            return None  # whatever lasts goes on in the newest minute
+        scale = max(scale_of(p95s, centre), 0.1 * centre, 5_000.0)
         scores = [
-            (self._p95(tally) - centre) / scale
-            if tally.requests >= self._settings.min_requests and self._p95(tally) > floor
+            (total.p95_us - centre) / scale
+            if total.requests >= self._settings.min_requests and total.p95_us > floor
             else 0.0
-            for tally in recent
+            for total in recent
         ]
         z = self._lasting_z(scores)
         severity = by_z(z, self._settings) if z is not None else None
         if z is None or severity is None:
             return None
-        observed = self._p95(recent[-1])
+        observed = recent[-1].p95_us
         return self._anomaly(
             Signal.LATENCY,
             place,
@@ -235,18 +245,20 @@ class RobustZ(OncePerMinute):
             f"usual is {centre / 1000:.0f} ms (z = {z:.1f})",
         )
 
-    def _traffic(self, place: Place, recent: list[Tally], usual: list[Tally], first: int, now: float) -> Anomaly | None:
-        counts = [float(tally.requests) for tally in usual]
+    def _traffic(self, place: Place, recent: list[Total], usual: list[Total], first: int, now: float) -> Anomaly | None:
+        counts = [float(total.requests) for total in usual]
         centre = median(counts)
         if centre < self._fewest_traffic:
             return None
+        if self._less_traffic * centre < recent[-1].requests < self._more_traffic * centre:
+            return None  # whatever lasts goes on in the newest minute
         # Even perfectly steady callers arrive as a Poisson stream, whose spread is the root of its mean.
         scale = max(scale_of(counts, centre), sqrt(centre), 0.05 * centre)
         scores = [
-            abs(tally.requests - centre) / scale
-            if not self._less_traffic * centre < tally.requests < self._more_traffic * centre
+            abs(total.requests - centre) / scale
+            if not self._less_traffic * centre < total.requests < self._more_traffic * centre
             else 0.0
-            for tally in recent
+            for total in recent
         ]
         z = self._lasting_z(scores)
         severity = by_z(z, self._settings) if z is not None else None
@@ -265,10 +277,6 @@ class RobustZ(OncePerMinute):
             f"traffic at {spoken(place)} {word} to {observed} requests in the last minute; "
             f"usual is {centre:.0f} (z = {z:.1f})",
         )
-
-    @staticmethod
-    def _p95(tally: Tally) -> float:
-        return quantile(tally.latency, 0.95) or 0.0
 
     def _anomaly(
         self,

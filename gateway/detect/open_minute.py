@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.detect.places import Sums, spoken
+from gateway.detect.places import Sums, Total, spoken
+from gateway.detect.screen import FEWEST_BEFORE, slow_limit_us
 from gateway.detect.severity import by_failing, by_slowness
 from gateway.detect.shares import surprise
-from gateway.domain.histogram import above, quantile
 from gateway.domain.incident import Anomaly, Place, Signal
-from gateway.domain.traffic import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,9 +34,6 @@ _REST_SURPRISING = 3.0
 _THIN_BIN = 2  # a bin of so few requests, all good, does not end a run of bad ones
 
 _COARSE = 0.1  # from here on a share is told in whole percent
-
-_SLOWER = 2.0  # slow is beyond so many times the usual p95 …
-_SLOW_FLOOR_US = 20_000.0  # … and so many microseconds above it: under 20 ms nobody notices
 
 
 class _Finding(NamedTuple):
@@ -63,19 +59,19 @@ class _Finding(NamedTuple):
         return score
 
 
-def _count_errors(tally: Tally) -> int:
-    return tally.errors
+def _count_errors(total: Total) -> int:
+    return total.errors
 
 
 class _SlowCount:
     """Counts requests slower than twice the usual p95."""
 
-    def __init__(self, usual: Tally) -> None:
-        self.usual_p95_us = quantile(usual.latency, 0.95) or 0.0
-        self.limit_us = max(self.usual_p95_us * _SLOWER, self.usual_p95_us + _SLOW_FLOOR_US)
+    def __init__(self, usual: Total) -> None:
+        self.usual_p95_us = usual.p95_us
+        self.limit_us = slow_limit_us(self.usual_p95_us)
 
-    def __call__(self, tally: Tally) -> int:
-        return above(tally.latency, self.limit_us)
+    def __call__(self, total: Total) -> int:
+        return total.above(self.limit_us)
 
 
 class _Bins:
@@ -84,9 +80,9 @@ class _Bins:
     def __init__(self, bins: list[tuple[int, Sums]], place: Place, count: _SlowCount | None = None) -> None:
         bad = count or _count_errors
         self._bins = [
-            (at, bad(tally), tally.requests)
+            (at, bad(total), total.requests)
             for at, sums in bins
-            if (tally := sums.get(place)) is not None and tally.requests
+            if (total := sums.get(place)) is not None and total.requests
         ]
         self._starts = [at for at, _ in bins]
 
@@ -160,7 +156,11 @@ class HardFailure:
     def examine(self, window: Window, now: float) -> list[Anomaly]:
         """Places that mostly fail in the last seconds."""
         self._baseline.advance(window, now)
-        return [found for place in self._baseline.recent_places() if (found := self._look(place, now)) is not None]
+        failing = self._baseline.screen.failing
+        if not failing:
+            return []
+        places = [place for place in self._baseline.recent_places() if place in failing]
+        return [found for place in places if (found := self._look(place, now)) is not None]
 
     def _look(self, place: Place, now: float) -> Anomaly | None:
         usual = self._baseline.usual(place)
@@ -200,7 +200,7 @@ class _Compared:
     def __init__(self, baseline: Baseline) -> None:
         self._baseline = baseline
 
-    def _errors(self, place: Place, beside: Tally, now: float, compared: str) -> Anomaly | None:
+    def _errors(self, place: Place, beside: Total, now: float, compared: str) -> Anomaly | None:
         """``beside`` is what the place is compared with; ``compared`` ends the reason in words."""
         expected = beside.error_share
         for found in _Bins(self._baseline.bins, place).spans():
@@ -229,22 +229,27 @@ class WorseThanBefore(_Compared):
     name = "worse_than_before"
     _more = 0.05
     _slow_share = 0.25
-    _fewest_before = 50
 
     def examine(self, window: Window, now: float) -> list[Anomaly]:
         """Places that broke with their own past."""
         self._baseline.advance(window, now)
+        failing, slow = self._baseline.screen.failing, self._baseline.screen.slow
+        if not (failing or slow):
+            return []
         found: list[Anomaly | None] = []
         for place in self._baseline.recent_places():
+            if place not in failing and place not in slow:
+                continue
             usual = self._baseline.usual(place)
-            if usual.requests >= self._fewest_before:
-                found += [
-                    self._errors(place, usual, now, f"usual is {_percent(usual.error_share)}"),
-                    self._latency(place, usual, now),
-                ]
+            if usual.requests < FEWEST_BEFORE:
+                continue
+            if place in failing:
+                found.append(self._errors(place, usual, now, f"usual is {_percent(usual.error_share)}"))
+            if place in slow:
+                found.append(self._latency(place, usual, now))
         return [anomaly for anomaly in found if anomaly is not None]
 
-    def _latency(self, place: Place, usual: Tally, now: float) -> Anomaly | None:
+    def _latency(self, place: Place, usual: Total, now: float) -> Anomaly | None:
         count = _SlowCount(usual)
         slow_before = count(usual)
         for found in _Bins(self._baseline.bins, place, count).spans():
@@ -266,13 +271,16 @@ class WorseThanSiblings(_Compared):
     def examine(self, window: Window, now: float) -> list[Anomaly]:
         """Targets that stand out among their siblings."""
         self._baseline.advance(window, now)
+        worth = self._baseline.screen.beside_siblings()
+        if not worth:
+            return []
         sums = self._baseline.last(_SPANS[-1])
         found: list[Anomaly | None] = []
-        for place in [place for place in sums if place.target]:
-            beside = Tally()
-            for other, tally in sums.items():
+        for place in [place for place in sums if place in worth]:
+            beside = Total()
+            for other, total in sums.items():
                 if other.upstream == place.upstream and other.target not in {"", place.target}:
-                    beside.add(tally)
+                    beside.add(total)
             if beside.requests >= self._fewest_beside:
                 found += [
                     self._errors(
@@ -282,7 +290,7 @@ class WorseThanSiblings(_Compared):
                 ]
         return [anomaly for anomaly in found if anomaly is not None]
 
-    def _latency(self, place: Place, beside: Tally, now: float) -> Anomaly | None:
+    def _latency(self, place: Place, beside: Total, now: float) -> Anomaly | None:
         count = _SlowCount(beside)
         slow_beside = count(beside)
         own = self._baseline.usual(place)
@@ -308,11 +316,11 @@ def _slow(
     now: float,
 ) -> Anomaly:
     """The finding that a place is slow."""
-    since = Tally()
+    since = Total()
     for at, sums in baseline.bins:
         if at >= found.onset and place in sums:
             since.add(sums[place])
-    observed = quantile(since.latency, 0.95) or 0.0
+    observed = since.p95_us
     return Anomaly(
         detector=detector,
         signal=Signal.LATENCY,

@@ -21,27 +21,27 @@ if TYPE_CHECKING:
 class Total:
     """What happened at a place in a span. Latency is packed: one integer (:mod:`gateway.detect.packed`)."""
 
-    __slots__ = ("_p95", "errors", "latency", "requests")
+    __slots__ = ("errors", "known_p95_us", "latency", "requests")
 
     def __init__(self, requests: int = 0, errors: int = 0, latency: int = 0) -> None:
         self.requests = requests
         self.errors = errors
         self.latency = latency
-        self._p95: float | None = None
+        self.known_p95_us: float | None = None  # once it was asked for
 
     def add(self, other: Total) -> None:
         """Add ``other`` in place."""
         self.requests += other.requests
         self.errors += other.errors
         self.latency += other.latency
-        self._p95 = None
+        self.known_p95_us = None
 
     def subtract(self, other: Total) -> None:
         """Take away what was added before."""
         self.requests -= other.requests
         self.errors -= other.errors
         self.latency -= other.latency
-        self._p95 = None
+        self.known_p95_us = None
 
     @property
     def error_share(self) -> float:
@@ -51,9 +51,9 @@ class Total:
     @property
     def p95_us(self) -> float:
         """The 95th percentile of latency, 0 without any request."""
-        if self._p95 is None:
-            self._p95 = quantile(self.latency, 0.95) or 0.0
-        return self._p95
+        if self.known_p95_us is None:
+            self.known_p95_us = quantile(self.latency, 0.95) or 0.0
+        return self.known_p95_us
 
     def above(self, value_us: float) -> int:
         """How many requests took longer than that."""
@@ -123,6 +123,10 @@ def subtract_sums(into: Sums, other: Sums) -> None:
 
 def spoken(place: Place) -> str:
     """The place in a sentence: ``target 127.0.0.1:9001 of payments``, ``upstream payments``, ``route orders``."""
+    if place.part:
+        return f"the gateway's own {place.part}"
     if place.target:
         return f"target {place.target} of {place.upstream}"
-    return f"upstream {place.upstream}" if place.upstream else f"route {place.route}"
+    if place.upstream:
+        return f"upstream {place.upstream}"
+    return f"route {place.route}" if place.route else "the whole gateway"

@@ -27,6 +27,7 @@ _BEFORE_S = 1800.0
 _SPARE_SHARE = 0.02  # above the usual share that still counts as clear
 CALM_S = 600.0  # what comes and goes must stay away for so long
 _SILENT_S = 150.0
+OURS_SILENT_S = 28.0
 _SETTLED_S = 2.0  # the running bin may still grow
 
 
@@ -67,6 +68,8 @@ def recovered(
                 return Recovery(over=False, why=f"{spoken(place)} still fails")
     if judged and all(anomaly.signal is Signal.ALERT for anomaly in judged.values()):
         return Recovery(over=True, why="every alert that told of it is over")
+    if incident.signal is Signal.SELF:
+        return Recovery(over=True, why="nothing was seen of it for half a minute")
     return Recovery(over=True, why=f"clear for {_BINS * FINE_S} s at every place where it showed")
 
 
@@ -74,7 +77,7 @@ def _still(anomaly: Anomaly, incident: Incident, window: Window, now: float) -> 
     """Why the anomaly is not over, or None."""
     where = spoken(anomaly.place)
     end = now - _SETTLED_S
-    if anomaly.signal in {Signal.TRAFFIC, Signal.BUDGET, Signal.ALERT}:
+    if anomaly.signal in {Signal.TRAFFIC, Signal.BUDGET, Signal.ALERT, Signal.SELF}:
         return _still_otherwise(anomaly, incident, window, now)
     inside = _inside(anomaly.place)
     start = end // FINE_S * FINE_S - _BINS * FINE_S
@@ -99,6 +102,9 @@ def _still_otherwise(anomaly: Anomaly, incident: Incident, window: Window, now: 
     if anomaly.signal is Signal.BUDGET:
         # Spoken of every minute while it burns too fast; two minutes of silence and it does not any more.
         return f"{where}: its error budget still burns too fast" if now - anomaly.seen_at < _SILENT_S else None
+    if anomaly.signal is Signal.SELF:
+        # Spoken of with every look that sees it, each five seconds; half a minute of silence and it is well.
+        return f"{where} is still in trouble" if now - anomaly.seen_at < OURS_SILENT_S else None
     fires = any(alert.ended_at is None and alert.place == anomaly.place for alert in incident.alerts)
     return f"{where}: {AlertSource(anomaly.detector).spoken} still says so" if fires else None
 

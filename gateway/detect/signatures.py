@@ -11,7 +11,7 @@ from gateway.detect.places import spoken
 from gateway.detect.severity import by_failing
 from gateway.detect.shares import surprise
 from gateway.domain.incident import Anomaly, Place, Severity, Signal
-from gateway.domain.traffic import NOT_THE_UPSTREAM, ErrorKind, Tally
+from gateway.domain.traffic import NOT_THE_UPSTREAM, ErrorKind
 from gateway.domain.window import COARSE_S
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ class Saturation:
 
     def examine(self, window: Window, now: float) -> list[Anomaly]:
         """Upstreams with far more refusals for want of room in the last minute than in the ten before."""
-        recent = _by_kind(window.sums(now - COARSE_S, now, by=("upstream", "error"), where=_to_upstream))
-        if not any(kind in _FULL for kinds in recent.values() for kind in kinds):
+        if not window.errors(now - COARSE_S, now) & _FULL.keys():
             return []
+        recent = _by_kind(window.counts(now - COARSE_S, now, by=("upstream", "error"), where=_to_upstream))
         span = (now - COARSE_S - _BEFORE_S, now - COARSE_S)
-        before = _by_kind(window.sums(*span, by=("upstream", "error"), where=_to_upstream, minutes=True))
+        before = _by_kind(window.counts(*span, by=("upstream", "error"), where=_to_upstream, minutes=True))
         return [
             found
             for upstream, kinds in recent.items()
@@ -95,15 +95,16 @@ class NewError:
         self._minute = minute
         self._since = minute if self._since is None else self._since
         found = []
-        sums = window.sums(minute, minute + COARSE_S, by=("route", "status", "error"), where=_told_apart, minutes=True)
+        by = ("route", "status", "error")
+        counts = window.counts(minute, minute + COARSE_S, by=by, where=_told_apart, minutes=True)
         totals: dict[str, int] = {}
-        for (route, _, _), tally in sums.items():
-            totals[str(route)] = totals.get(str(route), 0) + tally.requests
-        for (route, status, error), tally in sums.items():
+        for (route, _, _), requests in counts.items():
+            totals[str(route)] = totals.get(str(route), 0) + requests
+        for (route, status, error), requests in counts.items():
             kind = (str(route), int(status), str(error))
-            if kind[1] >= _SERVER_ERROR and kind not in self._known and tally.requests >= self._fewest:
+            if kind[1] >= _SERVER_ERROR and kind not in self._known and requests >= self._fewest:
                 if self._may_speak(kind[0], minute):
-                    found.append(self._anomaly(kind, tally, totals[kind[0]], (minute, now)))
+                    found.append(self._anomaly(kind, requests, totals[kind[0]], (minute, now)))
                 if len(self._known) < self._most:
                     self._known[kind] = None
         for route, requests in totals.items():
@@ -114,7 +115,7 @@ class NewError:
         watched = self._since is not None and minute - self._since >= self._watched_s
         return watched and self._requests.get(route, 0) >= self._enough and len(self._known) < self._most
 
-    def _anomaly(self, kind: tuple[str, int, str], tally: Tally, total: int, times: tuple[int, float]) -> Anomaly:
+    def _anomaly(self, kind: tuple[str, int, str], requests: int, total: int, times: tuple[int, float]) -> Anomaly:
         place = Place(route=kind[0])
         named = f"{kind[1]}" + (f" ({kind[2].replace('_', ' ')})" if kind[2] else "")
         return Anomaly(
@@ -122,13 +123,13 @@ class NewError:
             signal=Signal.ERROR_RATE,
             place=place,
             severity=Severity.P4,
-            observed=tally.requests / total,
+            observed=requests / total,
             expected=0.0,
-            score=float(tally.requests),
+            score=float(requests),
             requests=total,
             onset=float(times[0]),
             seen_at=times[1],
-            reason=f"{tally.requests} of {total} requests at {spoken(place)} ended with {named}, "
+            reason=f"{requests} of {total} requests at {spoken(place)} ended with {named}, "
             "which was never seen there before",
         )
 
@@ -142,8 +143,8 @@ def _told_apart(key: SeriesKey) -> bool:
     return key.route != "" and key.method != "" and key.error not in NOT_THE_UPSTREAM
 
 
-def _by_kind(sums: Mapping[tuple[str | int, ...], Tally]) -> dict[str, dict[str, int]]:
+def _by_kind(counts: Mapping[tuple[str | int, ...], int]) -> dict[str, dict[str, int]]:
     kinds: dict[str, dict[str, int]] = {}
-    for (upstream, error), tally in sums.items():
-        kinds.setdefault(str(upstream), {})[str(error)] = tally.requests
+    for (upstream, error), requests in counts.items():
+        kinds.setdefault(str(upstream), {})[str(error)] = requests
     return kinds

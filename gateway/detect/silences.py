@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from gateway.detect.own_trouble import explains
 from gateway.domain.incident import IncidentState, Severity
 
 if TYPE_CHECKING:
@@ -66,8 +67,11 @@ def _at(matcher: Matcher, place: Place, topology: Topology) -> bool:
 
 def _inhibited(incident: Incident, open_ones: Iterable[Incident], topology: Topology) -> str:
     """Whoever calls a service with a P1 is hurt by it, and one page is enough."""
-    callees = topology.callees(topology.upstream_at(incident.place))
+    upstream = topology.upstream_at(incident.place)
+    callees = topology.callees(upstream)
     for other in open_ones:
+        if other.id != incident.id and explains(other, upstream) and other.severity <= incident.severity:
+            return f"the gateway's own {other.place.part} is in trouble, which explains it: incident {other.id}"
         at = topology.upstream_at(other.place)
         if (
             other.id != incident.id

@@ -59,13 +59,28 @@ class Usual(NamedTuple):
     high: float
 
 
-class _Slot:
-    """The last values of a time of day."""
+class _Range(NamedTuple):
+    """Of some values: the lowest, their sum, the highest, and how many."""
 
-    __slots__ = ("_at", "_lately", "values")
+    low: float
+    total: float
+    high: float
+    values: int
+
+
+def _range(values: array[float]) -> _Range | None:
+    return _Range(min(values), sum(values), max(values), len(values)) if values else None
+
+
+class _Slot:
+    """The last values of a time of day, and their range, which is read far more often than it changes."""
+
+    __slots__ = ("_at", "_earlier", "_lately", "all", "values")
 
     def __init__(self) -> None:
         self.values = array("d")
+        self.all: _Range | None = None
+        self._earlier: _Range | None = None  # without the newest day
         self._at = float("-inf")  # when the newest was learned
         self._lately = 0  # how many of the newest belong to that day
 
@@ -75,11 +90,15 @@ class _Slot:
         self.values.append(value)
         if len(self.values) > most:
             del self.values[0]
+        self._sum_up()
 
-    def before(self, at: float) -> array[float]:
-        """The values of earlier days: today's are part of what is being judged."""
-        lately = self._lately if at - self._at <= _HALF_DAY_S else 0
-        return self.values[: max(0, len(self.values) - lately)]
+    def before(self, at: float) -> _Range | None:
+        """Of earlier days: today's values are part of what is being judged."""
+        return self._earlier if at - self._at <= _HALF_DAY_S else self.all
+
+    def _sum_up(self) -> None:
+        self.all = _range(self.values)
+        self._earlier = _range(self.values[: max(0, len(self.values) - self._lately)])
 
 
 class _Measures(NamedTuple):
@@ -113,11 +132,13 @@ class Streaming:
     def usual(self, at: float) -> Usual | None:
         """What this time of day was like on the days before; None when it was never seen."""
         slot = _slot(at)
-        near = [value for one in self._around(slot) for value in one.before(at)]
+        near = [found for one in self._around(slot) if (found := one.before(at)) is not None]
         if not near:
             return None
-        own = self._slots[slot].before(at) or near
-        return Usual(min(near), sum(own) / len(own), max(near))
+        own = self._slots[slot].before(at)
+        same = [own] if own is not None else near
+        mean = sum(one.total for one in same) / sum(one.values for one in same)
+        return Usual(min(one.low for one in near), mean, max(one.high for one in near))
 
     def score(self, at: float, value: float, *, learn: bool = True) -> float:
         """How strange ``value`` is at ``at`` (seconds since the epoch); from ``THRESHOLD`` on it is worth a word.
@@ -138,12 +159,14 @@ class Streaming:
 
     def _measures(self, at: float, value: float) -> _Measures:
         slot = _slot(at)
-        near = [past for one in self._around(slot) for past in one.values]
-        outside = max(0.0, min(near) - value, value - max(near)) if near else 0.0
+        near = [one.all for one in self._around(slot) if one.all is not None]
+        outside = 0.0
+        if near:
+            outside = max(0.0, min([one.low for one in near]) - value, value - max([one.high for one in near]))
         self._at_once += _AT_ONCE_WEIGHT * (outside - self._at_once)
         self._smooth += _SMOOTH_WEIGHT * (outside - self._smooth)
-        own = self._slots[slot].values
-        self._shift += _SHIFT_WEIGHT * ((value - sum(own) / len(own) if own else 0.0) - self._shift)
+        own = self._slots[slot].all
+        self._shift += _SHIFT_WEIGHT * ((value - own.total / own.values if own else 0.0) - self._shift)
         step = abs(value - self._before) if self._before is not None else 0.0
         self._before = value
         self._step += _STEP_WEIGHT * (step - self._step)

@@ -15,11 +15,9 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from gateway.detect.closed_minute import OncePerMinute
-from gateway.detect.places import spoken
+from gateway.detect.places import Total, spoken
 from gateway.detect.streaming import THRESHOLD, Streaming, Usual
-from gateway.domain.histogram import quantile
 from gateway.domain.incident import Anomaly, Place, Severity, Signal
-from gateway.domain.traffic import Tally
 from gateway.domain.window import COARSE_S
 
 if TYPE_CHECKING:
@@ -103,7 +101,7 @@ class UnlikeItself(OncePerMinute):
                 self._fed = minute
         found = []
         for place, pair in self._series.items():
-            tally = self._baseline.minutes[newest].get(place, Tally())
+            tally = self._baseline.minutes[newest].get(place) or Total()
             found += [
                 self._anomaly(place, series, tally, (onset, now))
                 for series in pair
@@ -111,7 +109,7 @@ class UnlikeItself(OncePerMinute):
             ]
         return found
 
-    def _feed(self, minute: int, sums: dict[Place, Tally]) -> None:
+    def _feed(self, minute: int, sums: dict[Place, Total]) -> None:
         for place in sums:
             if place.target or place in self._series:
                 continue
@@ -120,16 +118,16 @@ class UnlikeItself(OncePerMinute):
             else:
                 self.left_out += 1
         for place, (latency, traffic) in self._series.items():
-            tally = sums.get(place, Tally())
+            tally = sums.get(place) or Total()
             learn = not self._baseline.in_trouble(place, minute)
             traffic.feed(minute, float(tally.requests), learn=learn)
             if tally.requests >= self._settings.min_requests:
-                latency.feed(minute, quantile(tally.latency, 0.95) or 0.0, learn=learn)
+                latency.feed(minute, tally.p95_us, learn=learn)
 
-    def _anomaly(self, place: Place, series: _Series, tally: Tally, times: tuple[int, float]) -> Anomaly:
+    def _anomaly(self, place: Place, series: _Series, tally: Total, times: tuple[int, float]) -> Anomaly:
         usual = series.usual or Usual(0.0, 0.0, 0.0)
         if series.signal is Signal.LATENCY:
-            observed, expected = quantile(tally.latency, 0.95) or 0.0, usual.mean
+            observed, expected = tally.p95_us, usual.mean
             severity = Severity.P3
             said = f"p95 at {spoken(place)} is {observed / 1000:.0f} ms"
             known = f"at this time of day it was at most {usual.high / 1000:.0f} ms"
