@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 _LONGEST_AGE_S = 86400.0  # Firefox keeps a preflight this long, every other browser shorter
 _FORBIDDEN_METHODS = frozenset({"CONNECT", "TRACE", "TRACK"})  # the Fetch standard: no page can send them
+# What a preflight has of the request it asks for (Fetch standard, 4.8): neither cookies, credentials nor own fields.
+_OF_PREFLIGHTS = frozenset(
+    {"origin", "host", "user-agent", "referer", "accept-language", "sec-fetch-site", "access-control-request-method"}
+)
 
 
 def of_route(context: Context, route: RouteEntry) -> None:
@@ -47,6 +51,32 @@ def of_route(context: Context, route: RouteEntry) -> None:
             'write "24h"',
             warning=True,
         )
+
+    _preflight(context, route, where)
+
+
+def _preflight(context: Context, route: RouteEntry, where: Path) -> None:
+    """A preflight names the fields it asks for and has none of them: such a condition never holds for it."""
+    unsent = [name for name in route.match.headers if name.lower() not in _OF_PREFLIGHTS]
+    if not unsent or any(_answers_for(other, route) for other in context.document.routes):
+        return
+    context.report.at_value(
+        where,
+        f"what browsers ask first (the preflight) has no {' and no '.join(unsent)}, so it does not find this route",
+        "give the same cors to a route for this path without the condition, which answers it",
+        warning=True,
+    )
+
+
+def _answers_for(other: RouteEntry, route: RouteEntry) -> bool:
+    """Whether ``other`` is found by the preflights of requests to ``route``, and answers them."""
+    if other.cors is None or any(name.lower() not in _OF_PREFLIGHTS for name in other.match.headers):
+        return False
+    wide, narrow = other.match, route.match
+    same_path = wide.path == narrow.path or (wide.path.endswith("/*") and narrow.path.startswith(wide.path[:-1]))
+    return (
+        same_path and wide.host in {"", narrow.host} and (not wide.methods or set(wide.methods) >= set(narrow.methods))
+    )
 
 
 def _origins(context: Context, cors: CorsEntry, where: Path) -> None:
