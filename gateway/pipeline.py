@@ -19,7 +19,7 @@ from gateway.detect.detectors import examine_all
 from gateway.detect.grouping import Join, Open
 from gateway.detect.recovery import recovered
 from gateway.domain.identity import SYSTEM
-from gateway.domain.incident import Incident, IncidentState, TimelineEntry
+from gateway.domain.incident import Incident, IncidentState, Signal, TimelineEntry
 from gateway.domain.plan import ACTIVE
 from gateway.domain.topology import Topology
 from gateway.errors import SentinelError
@@ -184,6 +184,10 @@ class Pipeline:
         if before is not None and not due_again(incident, before, now):
             return
         diagnosis = await self._analysis.by_rules(incident, now)
+        if before is not None and incident.signal is Signal.SELF:
+            if diagnosis.evidence != before.evidence:  # its numbers go on rising: nothing new for the story
+                await self._cases.save(msgspec.structs.replace(incident, diagnosis=diagnosis))
+            return
         if before is not None:
             if before.report.source != "rules" or leading(before) == leading(diagnosis):
                 return

@@ -64,5 +64,5 @@ def changed_settings(text: str, settings: Settings, changed: Mapping[str, str]) 
         if error.source in names:
             raise InvalidInputError(f"{names[error.source]}: {error.message}", field="settings", remedy=error.remedy)
     if result.configuration is None:
-        raise InvalidInputError(str(result.errors[0]), field="settings", remedy=result.errors[0].remedy)
+        raise InvalidInputError(result.errors[0].message, field="settings", remedy=result.errors[0].remedy)
     return compiling.detect_settings(result.configuration.document)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.control.experience import recalled
-from gateway.diagnose import rules
+from gateway.diagnose import own_trouble, rules
 from gateway.diagnose.evidence import gather
 from gateway.diagnose.prompt import Case
 from gateway.diagnose.questions import Questions
 from gateway.domain.diagnosis import Diagnosis
+from gateway.domain.incident import Signal
 from gateway.domain.plan import ActionState
 from gateway.domain.topology import Topology
 from gateway.errors import ConfigError
@@ -45,6 +46,7 @@ class Diagnostician:
         samples: Samples | None = None,
         shelf: Shelf | None = None,
         memory: Remembered | None = None,
+        watch_model: Callable[[str], None] = lambda _why_not: None,
     ) -> None:
         self._window = window
         self._snapshot = snapshot
@@ -55,9 +57,12 @@ class Diagnostician:
         self._samples = samples
         self._shelf = shelf
         self._memory = memory
+        self._watch_model = watch_model
 
     async def by_rules(self, incident: Incident, now: float) -> Diagnosis:
         """Evidence, hypotheses and the rule-based report."""
+        if incident.signal is Signal.SELF:
+            return await self._of_ours(incident, now)
         topology = Topology.of(self._snapshot())
         evidence, hypotheses = gather(incident, self._window, now, topology, self._changes())
         worth = self._memory.worth if self._memory is not None else float
@@ -68,9 +73,15 @@ class Diagnostician:
         report = rules.report(incident, evidence, hypotheses, calibrate=worth)
         return msgspec.structs.replace(diagnosis, evidence=evidence, report=report)
 
+    async def _of_ours(self, incident: Incident, now: float) -> Diagnosis:
+        """A part of the gateway itself: its findings say all, and runbooks may say more."""
+        found = own_trouble.diagnosis(incident, own_trouble.evidence(incident), now)
+        seen = msgspec.structs.replace(incident, diagnosis=found)
+        return own_trouble.diagnosis(incident, await recalled(seen, found, self._shelf, self._memory), now)
+
     async def by_model(self, incident: Incident, diagnosis: Diagnosis) -> Diagnosis | None:
         """The same diagnosis with the model's report, or with the reason why it is still the rules'."""
-        if not self._has_model:
+        if not self._has_model or incident.signal is Signal.SELF:  # of ourselves nothing is left to be found out
             return None
         offered = tuple(action for action in incident.actions if action.state is ActionState.PENDING)
         topology = Topology.of(self._snapshot())
@@ -85,6 +96,7 @@ class Diagnostician:
         )
         case = Case(incident, diagnosis.evidence, diagnosis.hypotheses, offered, topology, questions)
         found = await self._analyst.explain(case, now=self._clock())
+        self._watch_model(found.report.fallback_reason)
         return msgspec.structs.replace(diagnosis, report=found.report, evidence=(*diagnosis.evidence, *found.evidence))
 
 

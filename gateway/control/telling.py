@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.domain.own_health import Part
 from gateway.notify import message
 from gateway.notify.message import What
 from gateway.notify.routing import concerns
@@ -45,6 +46,7 @@ class Herald:
         self._outbox = outbox
         self._base_url = base_url
         self._clock = clock
+        self._every = tuple(channels)
         self._channels = tuple(one for one in channels if one.after_s is not None or one.remind_s is not None)
         self._publish = publish
         self._stopped = stopped
@@ -62,7 +64,7 @@ class Herald:
             # Whoever is woken must know that the gateway will do nothing by itself.
             news = msgspec.structs.replace(news, lines=(*news.lines, f"{why[:1].upper()}{why[1:]}."))
         self._publish(news)
-        await self._outbox.post(news)
+        await self._outbox.post(news, only=instead(incident, news, self._every))
 
     async def remind(self, incidents: Iterable[Incident]) -> None:
         """Call in and remind those who are to hear of incidents nobody has acknowledged.
@@ -83,6 +85,19 @@ class Herald:
                 )
                 if concerns(channel, news):
                     await self._outbox.post(news, only=frozenset({channel.name}))
+
+
+def instead(incident: Incident, news: Message, channels: Sequence[NotifyChannel]) -> frozenset[str] | None:
+    """Who is told that a channel takes no messages: those that asked for it, else all others; None for other news.
+
+    The channel itself would only hear of it once it is well again.
+    """
+    part, _, broken = incident.place.part.partition(":")
+    if part != Part.NOTIFY:
+        return None
+    others = [one for one in channels if one.name != broken]
+    asked = [one.name for one in others if concerns(one, news) and one.after_s is None]
+    return frozenset(asked or [one.name for one in others])
 
 
 def due_occasion(channel: NotifyChannel, open_s: float) -> str:

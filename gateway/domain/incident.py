@@ -28,6 +28,7 @@ class Signal(StrEnum):
     TRAFFIC = "traffic"  # requests per second
     SATURATION = "saturation"  # share of requests turned away here for want of room
     BUDGET = "budget"  # an error budget's burn rate
+    SELF = "self"  # a part of the gateway itself is in trouble: how much, in that part's own measure
     ALERT = "alert"  # somebody else's monitoring says so: how many of its alerts fire
 
 
@@ -39,6 +40,7 @@ class Place(msgspec.Struct, frozen=True):
     target: str = ""
     tenant: str = ""
     status: int = 0
+    part: str = ""  # of the gateway itself: "redis", "notify:ops"
 
     def __str__(self) -> str:
         """Such as ``upstream payments, target 127.0.0.1:9001``; ``all traffic`` when empty."""
@@ -50,6 +52,7 @@ class Place(msgspec.Struct, frozen=True):
                 ("target", self.target),
                 ("tenant", self.tenant),
                 ("status", self.status),
+                ("the gateway's own", self.part),
             )
             if value
         ]

@@ -95,6 +95,7 @@ class Outbox:
         clock: seconds since the epoch.
         jitter: a random number in 0..1, so that many outboxes do not knock at once after an outage.
         count: told (kind of channel, "delivered" | "retried" | "given_up" | "held_back") for the metrics.
+        watch: told (channel, why not) after every try; empty: it arrived.
         concurrency: deliveries at a time.
     """
 
@@ -107,6 +108,7 @@ class Outbox:
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
         count: Callable[[str, str], None] = lambda _kind, _outcome: None,
+        watch: Callable[[str, str], None] = lambda _channel, _error: None,
         concurrency: int = 8,
     ) -> None:
         self._store = store
@@ -115,6 +117,7 @@ class Outbox:
         self._clock = clock
         self._jitter = jitter
         self._count = count
+        self._watch = watch
         self._concurrency = concurrency
         self._wake = asyncio.Event()
         self._stopping = False
@@ -321,6 +324,11 @@ class Outbox:
         return await self._send(channel, message, entry.dedup_key, entry.attempts)
 
     async def _send(self, channel: Channel, message: Message, key: str, attempts: int) -> DeliveryError | None:
+        error = await self._try(channel, message, key, attempts)
+        self._watch(channel.name, str(error) if error is not None else "")
+        return error
+
+    async def _try(self, channel: Channel, message: Message, key: str, attempts: int) -> DeliveryError | None:
         try:
             async with asyncio.timeout(DELIVERY_S):
                 await channel.deliver(message, self._clock())

@@ -52,6 +52,7 @@ EVIDENCE_KINDS = {
     "comparison": "compared",
     "attribution": "who carries it",
     "alert": "said by others",
+    "self": "about ourselves",
     "change": "change",
     "sample": "sample",
     "topology": "who calls whom",
@@ -69,6 +70,7 @@ DETECTORS = {
     "burn_rate": "burns its error budget",
     "saturation": "turned away for want of room",
     "new_error": "never seen there before",
+    "own_trouble": "a part of the gateway itself",
     **{str(source): f"said by {source.spoken}" for source in AlertSource},
 }
 
@@ -138,7 +140,7 @@ def hurt_by_tenant(sums: Mapping[tuple[str | int, ...], Tally], signal: Signal) 
 
 def for_whom(incident: Incident, hurt: tuple[Hurt, ...]) -> str:
     """Callers first, in figures; without figures what the report names, else the place alone."""
-    if hurt:
+    if hurt and incident.signal is not Signal.SELF:
         errors, requests = sum(row.errors for row in hurt), sum(row.requests for row in hurt)
         no_tenant = "callers" if len(hurt) == 1 else "callers without a tenant"
         tenants = wording.joined([wording.shown(row.tenant) or no_tenant for row in hurt])
@@ -154,6 +156,8 @@ def how_sure(diagnosis: Diagnosis | None) -> str:
     if diagnosis is None:
         return "not analysed"
     report, leading = diagnosis.report, diagnosis.leading
+    if not report.inconclusive and leading is None:
+        return f"{report.confidence} ({report.confidence_score:.2f} of 1): the gateway saw it itself"
     if report.inconclusive or leading is None:
         return f"inconclusive: no cause stands out ({report.confidence_score:.2f} of 1)"
     lead = f", {leading.margin:.2f} ahead of the next cause" if leading.margin else ""
@@ -205,6 +209,7 @@ def measured(anomaly: Anomaly) -> tuple[str, str]:
         Signal.BUDGET: wording.times,
         Signal.SATURATION: wording.share,
         Signal.ALERT: wording.count,
+        Signal.SELF: "{:g}".format,  # in the part's own measure
     }
     return write[anomaly.signal](anomaly.observed), write[anomaly.signal](anomaly.expected)
 
