@@ -42,7 +42,9 @@ def with_alerts(
     kept.sort(key=lambda one: (one.received_at, one.fingerprint))
     if tuple(kept) == incident.alerts:
         return incident, ()
-    return msgspec.structs.replace(incident, alerts=tuple(kept)), tuple(_story(before, after.values(), now))
+    told = {alert.fingerprint for alert in kept} | before.keys()  # the others are no news before they are kept
+    news = _story(before, [alert for key, alert in after.items() if key in told], now)
+    return msgspec.structs.replace(incident, alerts=tuple(kept)), tuple(news)
 
 
 def _lapsed(alert: ExternalAlert, now: float) -> ExternalAlert:

@@ -151,7 +151,8 @@ class Alerts:
             return
         for alert in found:
             mine = self._known.get(alert.fingerprint)
-            if mine is None or mine.heard_at < alert.heard_at:
+            # Told within one moment on two nodes, the end came last.
+            if mine is None or _standing(mine) < _standing(alert):
                 self._known[alert.fingerprint] = alert
         self._read_back = True
 
@@ -229,6 +230,10 @@ class Alerts:
             _log.warning("dead_letter.not_kept", source=str(source), reason=str(error))
             remedy = "The store is away, so the body could not be kept."
         raise InvalidInputError(_said(first, body.wrong, len(body.alerts)), field=letter.field, remedy=remedy)
+
+
+def _standing(alert: ExternalAlert) -> tuple[float, bool]:
+    return alert.heard_at, alert.ended_at is not None
 
 
 def _said(first: Wrong, wrong: Iterable[Wrong], taken: int) -> str:

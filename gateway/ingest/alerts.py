@@ -25,5 +25,7 @@ def read(source: AlertSource, raw: bytes) -> Body:
         return Body((), (Wrong(error.path, str(error)),))
     except RecursionError:
         return Body((), (Wrong("", "is nested too deeply"),))
+    except UnicodeError:
+        return Body((), (Wrong("", "is not UTF-8"),))
     except msgspec.MsgspecError as error:
         return Body((), (Wrong("", f"is not JSON: {error}"),))
