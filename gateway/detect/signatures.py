@@ -83,7 +83,7 @@ class NewError:
 
     def __init__(self) -> None:
         self._since: float | None = None
-        self._known: dict[tuple[str, int, str], None] = {}
+        self._known: dict[tuple[str, int, str], int] = {}  # when it was seen first; −1 once spoken of
         self._requests: dict[str, int] = {}
         self._minute = -1
 
@@ -102,14 +102,24 @@ class NewError:
             totals[str(route)] = totals.get(str(route), 0) + requests
         for (route, status, error), requests in counts.items():
             kind = (str(route), int(status), str(error))
-            if kind[1] >= _SERVER_ERROR and kind not in self._known and requests >= self._fewest:
-                if self._may_speak(kind[0], minute):
-                    found.append(self._anomaly(kind, requests, totals[kind[0]], (minute, now)))
-                if len(self._known) < self._most:
-                    self._known[kind] = None
+            if kind[1] < _SERVER_ERROR or not self._is_new(kind, minute) or requests < self._fewest:
+                continue
+            if self._may_speak(kind[0], minute):
+                found.append(self._anomaly(kind, requests, totals[kind[0]], (minute, now)))
+            if kind in self._known:
+                self._known[kind] = -1
         for route, requests in totals.items():
             self._requests[route] = self._requests.get(route, 0) + requests
         return found
+
+    def _is_new(self, kind: tuple[str, int, str], minute: int) -> bool:
+        """Whether it was seen first in this minute or the one before, in which it may just have begun.
+
+        A single failure makes its kind known as well: one that comes now and then is not new when three come together.
+        """
+        if kind not in self._known and len(self._known) < self._most:
+            self._known[kind] = minute
+        return self._known.get(kind, minute) >= minute - COARSE_S
 
     def _may_speak(self, route: str, minute: int) -> bool:
         watched = self._since is not None and minute - self._since >= self._watched_s

@@ -64,6 +64,22 @@ def test_nothing_is_new_in_the_first_hour_or_with_hardly_any_traffic():
     assert minutes(other, thin, START, START + 7200) == []
 
 
+def test_a_kind_that_came_singly_before_is_not_new_when_several_come_together():
+    window, detector = Window(), NewError()
+    fed(window, START, START + 3900, {key(): 5})
+    fed(window, START + 600, START + 605, {key(500): 1})
+    assert minutes(detector, window, START, START + 3900) == []
+    fed(window, START + 3900, START + 4020, {key(): 5, key(500): 1})
+    assert minutes(detector, window, START + 3900, START + 4020) == []
+
+
+def test_a_kind_that_began_at_the_end_of_a_minute_is_new_in_the_next():
+    window, detector = Window(), NewError()
+    fed(window, START, START + 3780, {key(): 5})
+    fed(window, START + 3775, START + 3840, {key(): 5, key(504, "upstream_timeout"): 1})
+    assert len(minutes(detector, window, START, START + 3900)) == 1
+
+
 def test_what_other_nodes_stored_without_its_kind_is_not_called_new():
     window, detector = Window(), NewError()
     fed(window, START, START + 3720, {key(): 5})
