@@ -23,8 +23,16 @@ program serves the same as `/docs` and as OpenAPI 3.1 at `/openapi.json`; `senti
   again after `Retry-After` seconds.
 - A user with a tenant sees that tenant's requests, incidents, keys, users and numbers, and nothing else.
 
-Beside the API: `GET /` names the service, `/health/live` and `/health/ready` are for probes (503 with `reasons` when
-not ready), `/metrics` is for Prometheus, `/dashboard` for people.
+Beside the API: `GET /` names the service, `/health/live` and `/health/ready` are for probes, `/metrics` is for
+Prometheus, `/dashboard` for people.
+
+`/health/ready` and `/api/v1/health` answer `{"status": "ready", "version": ..., "reasons": []}`, or 503 with the status
+"not ready" and one sentence for each reason. Workers go on proxying in all cases but the first:
+
+- this node is stopping: what is under way is finished, nothing new is taken
+- the store is away: records wait in the spool, incidents in the journal
+- N entries of the journal are being carried over to the store, which was away
+- the journal was full: N entries were dropped
 """
 
 

@@ -20,7 +20,7 @@ def reasons_not_ready(
     if not (traffic.store_up and leadership.store_up):
         reasons.append("the store is away: records wait in the spool, incidents in the journal")
     elif journal.waiting:
-        reasons.append(f"{journal.waiting} entries of the journal are being carried over to the store")
+        reasons.append(f"{journal.waiting} entries of the journal are being carried over to the store, which was away")
     if journal.dropped:
         reasons.append(f"the journal was full: {journal.dropped} entries were dropped")
     return tuple(reasons)
