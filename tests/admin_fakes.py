@@ -23,6 +23,7 @@ from gateway.control.live_news import LiveNews
 from gateway.control.notifiers import Notifiers
 from gateway.control.slack_desk import SlackDesk
 from gateway.detect.burn_rate import Ledger, assess
+from gateway.detect.own_parts import Symptom
 from gateway.diagnose.runbooks import parse
 from gateway.domain.access import ApiKey, AuthMode
 from gateway.domain.audit import AuditEntry, ConfigDifference, ConfigRevision
@@ -45,6 +46,7 @@ from gateway.domain.incident import (
 from gateway.domain.limits import Limit, Scope, TenantPlan
 from gateway.domain.objectives import Count, Objective, ObjectiveState
 from gateway.domain.outbox import Undelivered
+from gateway.domain.own_health import Part
 from gateway.domain.paging import Page, RequestFilter
 from gateway.domain.plan import Action, ActionKind, ActionState, Outcome, Risk
 from gateway.domain.policy import NotifyChannel
@@ -1056,6 +1058,9 @@ class FakeAdmin:
         self.alerts, self.letters, self.deploys = FakeAlertStore(), FakeLetterStore(), FakeDeploys()
         self.dead_letters = DeadLetters(self.letters)
         self.replays = FakeReplays()
+        self.troubles: list[Symptom] = [
+            Symptom(Part.REDIS, Severity.P3, "Our own limiter store does not answer", "limits are local")
+        ]
         self.stop = FakeStop(self.clock)
         bare = AdminPorts(
             incidents=self.incidents,
@@ -1091,6 +1096,7 @@ class FakeAdmin:
             snapshot=lambda: self.snapshot,
             target_states=lambda: self.target_states,
             not_ready=lambda: self.reasons,
+            troubles=lambda: self.troubles,
             metrics=lambda: self.exposition,
             clock=self.clock,
             slack=SlackDesk((), {}, {}.get, self.incidents, self.users, self.clock),

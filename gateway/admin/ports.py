@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+    from gateway.detect.own_parts import Symptom
     from gateway.domain.access import ApiKey
     from gateway.domain.audit import AuditEntry, ConfigDifference, ConfigRevision
     from gateway.domain.dead_letter import DeadLetter
@@ -379,6 +380,7 @@ class AdminPorts:
     snapshot: Callable[[], Snapshot]
     target_states: Callable[[], Mapping[tuple[str, str], str]]  # (upstream, target) → ok, ejected, trial, unhealthy
     not_ready: Callable[[], Sequence[str]]  # reasons, empty when ready
+    troubles: Callable[[], Sequence[Symptom]]  # of this node's own parts
     metrics: Callable[[], bytes]  # the exposition of /metrics
     clock: Callable[[], float]  # seconds since the epoch
     slack: SlackDesk

@@ -188,7 +188,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             channels,
             deliverers,
             count=lambda kind, outcome: meters.count("sentinel_notifications_total", kind, outcome),
-            watch=lambda channel, why_not: own.delivered(channel, why_not),
+            watch=lambda channel, why_not: own.delivered(channel, why_not),  # noqa: PLW0108 - made further down
         )
         base_url = compiling.admin_url(document)
         news = LiveNews()
@@ -288,7 +288,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
                 samples=records,
                 shelf=shelf,
                 memory=memory,
-                watch_model=lambda why_not: own.reported(why_not),
+                watch_model=lambda why_not: own.reported(why_not),  # noqa: PLW0108 - made further down
             ),
             remediation=acting.remediation,
             claims=acting.claims,
@@ -315,17 +315,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
 
         live_workers = LiveWorkers(folder.workers)
         own = own_health(
-            folder,
-            store,
-            publisher,
-            meters,
-            traffic,
-            leadership,
-            journal,
-            key_sets,
-            live_workers,
-            channels,
-            clock,
+            folder, store, publisher, meters, traffic, leadership, journal, key_sets, live_workers, channels, clock
         )
         stack.callback(own.rest)
         users = Users(store)
@@ -356,6 +346,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
                 snapshot=snapshot,
                 target_states=board.states,
                 not_ready=lambda: reasons_not_ready(traffic, leadership, journal, stopping=folder.stopping()),
+                troubles=own.symptoms,
                 metrics=meters.render,
                 clock=clock,
                 slack=SlackDesk(channels, deliverers, settings.secret, incidents, users, clock),

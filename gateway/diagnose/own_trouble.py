@@ -67,6 +67,11 @@ _STEPS: dict[str, tuple[str, ...]] = {
 _ELSE = ("Run `sentinel doctor`: it looks at every part and names the remedy.",)
 
 
+def steps_of(part: str) -> tuple[str, ...]:
+    """What a person does about a part, in order."""
+    return _STEPS.get(part.partition(":")[0], _ELSE)
+
+
 def evidence(incident: Incident) -> tuple[Evidence, ...]:
     """The latest finding of each trouble the incident is about."""
     return tuple(
@@ -79,7 +84,7 @@ def evidence(incident: Incident) -> tuple[Evidence, ...]:
                 "expected": round(anomaly.expected, 3),
                 "so_far": anomaly.requests,
             },
-            "/api/v1/health",
+            "/api/v1/health/parts",
         )
         for number, anomaly in enumerate(_latest(incident), 1)
     )
@@ -106,7 +111,7 @@ def diagnosis(incident: Incident, known: tuple[Evidence, ...], now: float) -> Di
         confidence_score=1.0,
         affected=tuple(dict.fromkeys(str(one.place) for one in findings)),
         claims=tuple(Claim(one.statement, (one.id,)) for one in known),
-        steps=_STEPS.get(incident.place.part.partition(":")[0], _ELSE),
+        steps=steps_of(incident.place.part),
     )
     return Diagnosis(now, known, (), report)
 

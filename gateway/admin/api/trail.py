@@ -11,7 +11,9 @@ from gateway import __version__
 from gateway.admin import tenancy
 from gateway.admin.api.endpoint import Api, Call, Endpoint, actor_of
 from gateway.admin.api.shapes import AuditShape, Listing, PageQuery, listing
+from gateway.diagnose.own_trouble import steps_of
 from gateway.domain.identity import Role
+from gateway.domain.incident import Severity
 
 if TYPE_CHECKING:
     from gateway.domain.audit import AuditEntry
@@ -24,6 +26,34 @@ class Health(msgspec.Struct, frozen=True):
     status: str
     version: str
     reasons: tuple[str, ...]
+
+
+class TroubleShape(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of the gateway in trouble: what is wrong, what it means for traffic, and what to do first."""
+
+    part: str
+    about: str
+    severity: Severity
+    said: str
+    effect: str
+    remedy: str
+
+
+async def list_troubles(api: Api, call: Call) -> Listing[TroubleShape]:  # noqa: ARG001 - every handler takes both
+    """Which of this node's own parts are in trouble; the same facts open incidents. Empty: all is well."""
+    return Listing(
+        items=tuple(
+            TroubleShape(
+                part=one.part,
+                about=one.about,
+                severity=one.severity,
+                said=one.said,
+                effect=one.effect,
+                remedy=steps_of(one.part)[0],
+            )
+            for one in api.ports.troubles()
+        )
+    )
 
 
 async def list_audit(api: Api, call: Call) -> Listing[AuditShape]:
@@ -57,6 +87,15 @@ ENDPOINTS = (
         role=Role.OPERATOR,
         query=PageQuery,
         answer=Listing[AuditShape],
+    ),
+    Endpoint(
+        method="GET",
+        path="/health/parts",
+        handler=list_troubles,
+        tag="health",
+        role=Role.VIEWER,
+        staff=True,
+        answer=Listing[TroubleShape],
     ),
     Endpoint(method="GET", path="/health", handler=get_health, tag="health", role=None, answer=Health, errors=(503,)),
 )

@@ -15,10 +15,11 @@ import httpx2
 import redis as redis_library
 
 from gateway.cli.checkups.finding import Finding
-from gateway.cli.checkups.here import SKEW_S, written_in_the_future
+from gateway.cli.checkups.here import written_in_the_future
 from gateway.config import compile as compiling
 from gateway.config.notation import UNIX
 from gateway.control.analysis import language_model
+from gateway.domain.own_health import SKEW_S, Part
 from gateway.edge.rate_limit import script
 from gateway.edge.redis_cluster import connection, slot_owners
 from gateway.edge.redis_link import cluster_seeds
@@ -36,6 +37,9 @@ Look = Awaitable[list[Finding]]
 
 CONNECT_S = 3.0
 TARGETS_AT_ONCE = 50
+_ONLY_CONTROL_KNOWS = frozenset(
+    {Part.MODEL, Part.NOTIFY, Part.CLOCK, Part.CERTIFICATE, Part.WORKERS, Part.CONTROL, Part.NAMES}
+)
 # When to think of scaling; what one small node with the embedded store should not be asked for.
 SLOW_P95_MS = 500.0
 MANY_PER_S = 1000.0
@@ -61,6 +65,7 @@ async def control(folder: RunFolder, document: Document) -> list[Finding]:
             answer = await client.get("/health/ready")
             reasons = answer.json().get("reasons", [])
             routes = (await client.get("/api/v1/routes")).json().get("items", [])
+            troubles = (await client.get("/api/v1/health/parts")).json().get("items", [])
     except (httpx2.HTTPError, ValueError) as error:
         return [
             *findings,
@@ -70,10 +75,21 @@ async def control(folder: RunFolder, document: Document) -> list[Finding]:
                 "its log says why: it is started again by itself unless that is hopeless",
             ),
         ]
-    findings += traffic(routes)
+    findings += [*traffic(routes), *told_by_control(troubles)]
     if answer.is_success:
         return [*findings, Finding.good("control", "it answers and is ready")]
     return [*findings, Finding.bad("control", f"not ready: {'; '.join(reasons)}", "see the finding about that part")]
+
+
+def told_by_control(troubles: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """What the running gateway knows of its own parts and nobody can look at from outside."""
+    return [
+        (Finding.note if one["severity"] == "P4" else Finding.bad)(
+            one["part"], f"{one['said']}: {one['effect']}", one["remedy"]
+        )
+        for one in troubles
+        if one["part"] in _ONLY_CONTROL_KNOWS
+    ]
 
 
 def traffic(routes: Sequence[Mapping[str, Any]]) -> list[Finding]:

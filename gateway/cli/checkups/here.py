@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.checkups.finding import Finding
 from gateway.collect import segments
+from gateway.domain.own_health import LEAST_FREE_BYTES, SKEW_S, SPOOL_FULL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,13 +20,9 @@ if TYPE_CHECKING:
     from gateway.config.document import Document
     from gateway.run_folder import RunFolder
 
-MIB = 1024 * 1024
-LEAST_FREE_BYTES = 256 * MIB  # a minute of busy spool, with room for the database beside it
-FULL = 0.5  # of the spool's bound: whoever ships it does not keep up
 BUSY = 0.8  # of the processors
 FILES_BESIDE = 200  # open files of a worker that are no connections
 FIRST_RELEASE = datetime(2026, 1, 1, tzinfo=UTC).timestamp()  # an earlier clock was never set
-SKEW_S = 5.0
 
 
 def run_folder(folder: RunFolder) -> list[Finding]:
@@ -77,7 +74,7 @@ def spool(folder: RunFolder, document: Document) -> list[Finding]:
     waiting = sum(one.size for stream in segments.listing(folder.spool).values() for one in stream)
     bound = document.log.spool_max_bytes
     text = f"{_size(waiting)} of {_size(bound)} wait to be stored"
-    if waiting > FULL * bound:
+    if waiting > SPOOL_FULL * bound:
         findings = [Finding.bad("spool", text, "look at the store: records beyond the bound are dropped, oldest first")]
     else:
         findings = [Finding.good("spool", text)]
