@@ -99,11 +99,10 @@ def run_control(
 
 
 def _say(error: SentinelError) -> None:
-    print(f"✗ {error}", file=sys.stderr)  # noqa: T201 - the last word of a process that cannot start
-    for problem in getattr(error, "problems", ()):
-        print(f"  {problem}", file=sys.stderr)  # noqa: T201
+    lines = [f"✗ {error}", *(f"  {problem}" for problem in getattr(error, "problems", ()))]
     if error.remedy:
-        print(f"  → {error.remedy}", file=sys.stderr)  # noqa: T201
+        lines.append(f"  → {error.remedy}")
+    print("\n".join(lines), file=sys.stderr)  # noqa: T201 - the last word of a process that cannot start
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ class Load:
         times = sorted(answer.seconds for answer in recent if answer.status != httpx2.codes.TOO_MANY_REQUESTS)
         return Felt(
             requests=len(times),
-            failed=sum(1 for answer in recent if answer.status == 0 or answer.status >= 500),  # noqa: PLR2004
+            failed=sum(1 for answer in recent if answer.status == 0 or answer.status >= 500),  # noqa: PLR2004 - from here on it is the server that failed
             limited=len(recent) - len(times),
             p95_ms=times[int(0.95 * (len(times) - 1))] * 1000 if times else 0.0,
         )

@@ -84,7 +84,7 @@ class Slow(User):
         watch.count("slow begun")
         try:
             with socket.create_connection((at.hostname or "", at.port or 80), timeout=10) as connection:
-                kind(connection)  # type: ignore[operator]
+                kind(connection)  # type: ignore[operator]  # a method picked by locust, which names no type
         except TimeoutError:
             return  # it is still open and says nothing: that is the hang this looks for
         except OSError:

@@ -36,7 +36,7 @@ class Whispers(SlackApp):
     """Remembers what was said to whom instead of saying it."""
 
     def __init__(self) -> None:
-        super().__init__("ops", "xoxb", CHANNEL, None, None)  # type: ignore[arg-type]
+        super().__init__("ops", "xoxb", CHANNEL, None, None)  # type: ignore[arg-type]  # it sends nothing
         self.said: list[tuple[str, str]] = []
 
     async def whisper(self, user: str, text: str, now: float) -> None:
