@@ -143,6 +143,7 @@ METRICS: tuple[Metric, ...] = (
         ("outcome",),
         "Reported events: stored, duplicate, refused; and whole batches turned_away.",
     ),
+    Metric("sentinel_elasticsearch_rounds_total", "counter", ("outcome",), "Rounds of questions: ok, failed."),
     Metric(
         "sentinel_metrics_ignored_total",
         "counter",

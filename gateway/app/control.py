@@ -24,6 +24,7 @@ from gateway.app.outside import outside
 from gateway.app.own import own_health
 from gateway.app.remedies import remedies, stop_switch, stopped
 from gateway.app.replaying import replaying
+from gateway.app.witness import anybody, second_witness
 from gateway.casebook import Casebook
 from gateway.collect.ship import Shipper
 from gateway.config import compile as compiling
@@ -71,6 +72,7 @@ from gateway.notify.channels import build as build_channels
 from gateway.notify.http_post import Poster
 from gateway.notify.objective_report import daily_report
 from gateway.notify.outbox import Outbox
+from gateway.outward import Outward
 from gateway.pipeline import Pipeline
 from gateway.proxy.health import Prober
 from gateway.serving import LiveWorkers, in_background, serve, server, told_to_stop, watch_parent
@@ -260,6 +262,10 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         def held() -> Held:
             return Held(casebook.open_ones, Topology.of(snapshot()))
 
+        outward = await stack.enter_async_context(Outward(anybody))
+        witness = second_witness(
+            outward, store, records, told, publisher, board, settings=settings, held=held, meters=meters, clock=clock
+        )
         acting = remedies(
             store,
             journal,
@@ -288,6 +294,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
                 samples=records,
                 shelf=shelf,
                 memory=memory,
+                witness=witness,
                 watch_model=lambda why_not: own.reported(why_not),  # noqa: PLW0108 - made further down
             ),
             remediation=acting.remediation,
@@ -417,6 +424,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             news.relate(str(document.redis.url)),
             objectives.run(),
             shelf.run(),
+            witness.run(),
         )
         servers = [serve(server(LocalSocket(admin)), unix_listener(folder.control_socket), stopping)]
         if listener is not None:

@@ -108,8 +108,8 @@ class Alerts:
         settings = self._settings()
         if settings is None:
             raise NotFoundError("alerts are not taken here", remedy="Add [sources.alerts] to sentinel.toml.")
-        if source not in set(AlertSource):
-            kinds = ", ".join(AlertSource)
+        if source not in bodies.KINDS:
+            kinds = ", ".join(sorted(bodies.KINDS))
             raise NotFoundError("there is no such kind of alert", remedy=f"One of {kinds}.")
         kind = AlertSource(source)
         await self._learn()  # the alert that ends here may have begun on another node
@@ -131,7 +131,9 @@ class Alerts:
         lapsed = [
             msgspec.structs.replace(alert, ended_at=now, heard_at=max(now, alert.heard_at))
             for alert in self._known.values()
-            if alert.ended_at is None and alert.heard_at < silent_since
+            if alert.ended_at is None
+            and alert.heard_at < silent_since
+            and alert.source in bodies.KINDS  # what was found by ourselves, whoever found it ends
         ]
         if lapsed:
             _log.info("alerts.lapsed", count=len(lapsed))
@@ -155,6 +157,12 @@ class Alerts:
             if mine is None or _standing(mine) < _standing(alert):
                 self._known[alert.fingerprint] = alert
         self._read_back = True
+
+    async def note(self, alerts: Sequence[ExternalAlert]) -> None:
+        """Keep what was found by ourselves in figures of others. Raises StoreUnavailableError."""
+        await self._learn()
+        await self._keep(alerts)
+        self._show()
 
     def known(self) -> Mapping[str, ExternalAlert] | None:
         """By fingerprint, what fires and what ended lately; None until it was read back after a start."""

@@ -20,7 +20,7 @@ from gateway.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.control.experience import Remembered, Shelf
+    from gateway.control.experience import Remembered, Shelf, Witness
     from gateway.diagnose.analyst import Analyst
     from gateway.diagnose.language_model import LanguageModel
     from gateway.diagnose.questions import Samples
@@ -46,6 +46,7 @@ class Diagnostician:
         samples: Samples | None = None,
         shelf: Shelf | None = None,
         memory: Remembered | None = None,
+        witness: Witness | None = None,
         watch_model: Callable[[str], None] = lambda _why_not: None,
     ) -> None:
         self._window = window
@@ -57,6 +58,7 @@ class Diagnostician:
         self._samples = samples
         self._shelf = shelf
         self._memory = memory
+        self._witness = witness
         self._watch_model = watch_model
 
     async def by_rules(self, incident: Incident, now: float) -> Diagnosis:
@@ -69,7 +71,7 @@ class Diagnostician:
         plain = rules.report(incident, evidence, hypotheses, calibrate=worth)
         diagnosis = Diagnosis(now, evidence, hypotheses, plain)
         seen = msgspec.structs.replace(incident, diagnosis=diagnosis)
-        evidence = await recalled(seen, diagnosis, self._shelf, self._memory)
+        evidence = await recalled(seen, diagnosis, self._shelf, self._memory, self._witness)
         report = rules.report(incident, evidence, hypotheses, calibrate=worth)
         return msgspec.structs.replace(diagnosis, evidence=evidence, report=report)
 

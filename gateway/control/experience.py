@@ -38,14 +38,27 @@ class Remembered(Protocol):
         ...
 
 
+class Witness(Protocol):
+    """A log store elsewhere."""
+
+    async def heard(self, incident: Incident, diagnosis: Diagnosis) -> Sequence[Told]:
+        """What it says about an incident; never fails."""
+        ...
+
+
 async def recalled(
-    incident: Incident, diagnosis: Diagnosis, shelf: Shelf | None, memory: Remembered | None
+    incident: Incident,
+    diagnosis: Diagnosis,
+    shelf: Shelf | None,
+    memory: Remembered | None,
+    witness: Witness | None = None,
 ) -> tuple[Evidence, ...]:
-    """The evidence of a diagnosis with what is known from before behind it."""
+    """The evidence of a diagnosis with what others say, and what is known from before, behind it."""
     evidence = diagnosis.evidence
+    heard = await witness.heard(incident, diagnosis) if witness is not None else ()
     matches = await shelf.fitting(incident, diagnosis) if shelf is not None else ()
     known = like(incident, memory.past) if memory is not None else ()
-    told = [*map(_of_runbook, matches), *map(_of_past, known)]
+    told = [*heard, *map(_of_runbook, matches), *map(_of_past, known)]
     return (
         *evidence,
         *(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.domain.incident import Place
 
 _MOST_CHARACTERS = 40
+_MOST_OF_LINE = 160  # of a log: its beginning says what it is about
 _MOST_TOKENS = 999  # per kind; what comes after shares the last one
 _TOKEN = re.compile(r"\[(?:[a-z]{3,10})-\d{1,3}\]")
 # Keys of Evidence.values under which text from outside stands, with the kind of its token.
@@ -28,6 +29,7 @@ _HOSTILE_KEYS = {
     "path": "path",
     "runbook": "runbook",
     "alert": "alert",
+    "log": "log",
 }
 # A name of the configuration is a name; anything that looks like more than one is replaced even so.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/\-\[\]]{0,63}")
@@ -44,11 +46,23 @@ _SECRETS = (
 )
 
 
-def quoted(text: str) -> str:
-    """The text in quotes: printable characters only, cut at 40. Empty stays visible as ``""``."""
+def quoted(text: str, most: int = _MOST_CHARACTERS) -> str:
+    """The text in quotes: printable characters only, cut. Empty stays visible as ``""``."""
     clean = "".join(character if character.isprintable() and character not in '"[]' else "·" for character in text)
-    cut = clean if len(clean) <= _MOST_CHARACTERS else clean[: _MOST_CHARACTERS - 1] + "…"
+    cut = clean if len(clean) <= most else clean[: most - 1] + "…"
     return f'"{cut}"'
+
+
+def quoted_line(text: str) -> str:
+    """As :func:`quoted`, for a line of a log."""
+    return quoted(text, _MOST_OF_LINE)
+
+
+def masked(text: str) -> str:
+    """The text without what must not leave where it stands: keys, tokens, passwords, addresses of people."""
+    for kind, pattern in _SECRETS:
+        text = pattern.sub(f"({kind})", text)
+    return text
 
 
 class Redactor:
@@ -73,7 +87,8 @@ class Redactor:
             for key, value in one.values.items():
                 kind = _HOSTILE_KEYS.get(key.partition("_")[0])
                 if kind is not None and isinstance(value, str):
-                    self._literal[quoted(value)] = self.token(kind, value)
+                    token = self.token(kind, value)
+                    self._literal[quoted(value)] = self._literal[quoted_line(value)] = token
 
     def token(self, kind: str, text: str) -> str:
         """The typed token for a text, such as ``[path-2]``; the same text of the same kind keeps its own."""

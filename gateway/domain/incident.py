@@ -82,6 +82,7 @@ class AlertSource(StrEnum):
     GRAFANA = "grafana"
     DATADOG = "datadog"
     GENERIC = "generic"
+    ELASTICSEARCH = "elasticsearch"  # of no endpoint: found by us in its figures
 
     @property
     def spoken(self) -> str:

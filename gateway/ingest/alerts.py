@@ -16,6 +16,8 @@ _PARSERS: dict[AlertSource, Parse] = {
     AlertSource.GENERIC: generic.parse,
 }
 
+KINDS = frozenset(_PARSERS)  # of which there is an endpoint
+
 
 def read(source: AlertSource, raw: bytes) -> Body:
     """What the body holds, and what in it is wrong."""

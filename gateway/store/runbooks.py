@@ -94,8 +94,12 @@ class Runbooks:
 
     async def of_files(self) -> Sequence[Runbook]:
         """All that came out of a folder."""
+        return await self.of_source("file")
+
+    async def of_source(self, source: str) -> Sequence[Runbook]:
+        """All that came from there: "file", "api", "elasticsearch"."""
         async with self._store.read() as connection:
-            documents = await connection.scalars(select(runbooks.c.document).where(runbooks.c.source == "file"))
+            documents = await connection.scalars(select(runbooks.c.document).where(runbooks.c.source == source))
             return [_decode(document) for document in documents]
 
     async def page(self, *, limit: int = 50, cursor: str = "") -> Page[Runbook]:
