@@ -20,7 +20,7 @@ _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 _TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _ZERO_TRACE = b"0" * 32
 _ZERO_SPAN = b"0" * 16
-_NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16  # as drawn, which the specification forbids
+_NO_SPAN = "0" * 16  # as drawn, which the specification forbids of a span and, twice, of a trace
 
 STOCK = 64
 
@@ -37,7 +37,8 @@ class Identifiers:
         self._count = 0
         # Ids need to be unlikely to collide, not hard to guess; a system call for each would cost more than the rest.
         self._bytes = random.Random(os.urandom(16)).randbytes  # noqa: S311 - uniqueness, not secrecy
-        self._drawn: list[tuple[str, str]] = []  # spans and traces; drawn together, one costs half
+        self._drawn = ""  # hex digits of STOCK spans and traces; drawn together, one costs a third
+        self._at = 0
 
     def assign(self, exchange: Exchange) -> None:
         """Fill in request id, trace id, our span id and the parent's from the headers found."""
@@ -48,17 +49,24 @@ class Identifiers:
         else:
             self._count += 1
             exchange.request_id = f"{self._life}{self._count:08x}"
-        if not self._drawn:
-            self._drawn = self._draw()
-        exchange.span_id, exchange.trace_id = self._drawn.pop()
+        at = self._at
+        if at == len(self._drawn):
+            at = self._draw()
+        drawn = self._drawn
+        self._at = at + 48
+        exchange.span_id = drawn[at : at + 16]
+        exchange.trace_id = drawn[at + 16 : at + 48]
         parent = facts.get(b"traceparent")
         if parent is not None:
             self._continue_trace(exchange, parent)
 
-    def _draw(self) -> list[tuple[str, str]]:
-        drawn = self._bytes(STOCK * 24).hex()
-        pairs = [(drawn[at : at + 16], drawn[at + 16 : at + 48]) for at in range(0, STOCK * 48, 48)]
-        return [(span, trace) for span, trace in pairs if span != _NO_SPAN and trace != _NO_TRACE] or self._draw()
+    def _draw(self) -> int:
+        """Draw a stock of digits, in which neither a span nor a trace is all zeros; its first place."""
+        drawn = _NO_SPAN
+        while _NO_SPAN in drawn:
+            drawn = self._bytes(STOCK * 24).hex()
+        self._drawn = drawn
+        return 0
 
     @staticmethod
     def _continue_trace(exchange: Exchange, traceparent: bytes) -> None:

@@ -206,7 +206,7 @@ class LaneProtocol(PlainRequests):
             self._active = None
             latest: object = self.cycle
             if latest is active:
-                self._latest = None
+                self.cycle = None  # type: ignore[assignment]  # as before the first request
         self._rest()
         if self._unread or self.pipeline or self.flow.read_paused or self._wrong is not None:
             self.go_on()

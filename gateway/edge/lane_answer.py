@@ -6,11 +6,11 @@ over, it goes ahead alone.
 
 from __future__ import annotations
 
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.edge import answer
 from gateway.edge.answer_head import CHUNKED, joined, written_head
-from gateway.edge.exchange import now_us
 from gateway.edge.server_cycle import JOIN_BYTES
 
 if TYPE_CHECKING:
@@ -101,13 +101,13 @@ class LaneAnswer:
         "response_started",
     )
 
-    def __init__(self, connection: Connection, exchange: Exchange) -> None:
-        self.exchange = exchange
-        self.keep_alive = True
-        self.response_complete = self.response_started = False
-        self._connection = connection
-        self._head = b""  # until the first of the body comes
-        self._left = 0  # bytes of the body still to be sent, or CHUNKED or UNTIL_CLOSE
+    exchange: Exchange
+    keep_alive: bool
+    response_complete: bool
+    response_started: bool
+    _connection: Connection
+    _head: bytes  # until the first of the body comes
+    _left: int  # bytes of the body still to be sent, or CHUNKED or UNTIL_CLOSE
 
     def send_head(self) -> None:
         """Nothing of the body came with the head: it goes ahead alone."""
@@ -126,7 +126,7 @@ class LaneAnswer:
         if length > JOIN_BYTES:
             return False
         exchange = self.exchange
-        exchange.first_byte_at = now_us()
+        exchange.first_byte_at = monotonic_ns() // 1000  # as now_us does
         exchange.status = status
         exchange.bytes_out = length
         self.response_started = True

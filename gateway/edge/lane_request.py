@@ -68,8 +68,12 @@ class LaneRequest(LaneAnswer):
         expects_100: bool = False,
         more_body: bool = False,
     ) -> None:
-        super().__init__(connection, exchange)
+        self.exchange = exchange
+        self._connection = connection
         self.keep_alive = keep_alive
+        self.response_complete = self.response_started = False
+        self._head = b""
+        self._left = 0
         self.held = False
         self.more_body = more_body
         self.on_over: asyncio.Future[None] | None = None

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
@@ -241,7 +242,7 @@ class StrictHttpProtocol(UpgradingProtocol):
         elif self._in_head:  # the next request has begun
             self.deadline = self._begun_at + int(HEAD_TIMEOUT_S * 1e6)
         else:
-            self.deadline = now_us() + self._keep_alive_us
+            self.deadline = monotonic_ns() // 1000 + self._keep_alive_us
 
     @property
     def _cycle(self) -> Cycle | None:

@@ -20,7 +20,7 @@ import httptools
 
 from gateway import logs
 from gateway.proxy.headers import BadAnswerError, answer_head
-from gateway.proxy.plain_answer import CHUNKED, MAX_PLAIN_BYTES, PlainHead, plain_head, whole_body
+from gateway.proxy.plain_answer import MAX_PLAIN_BYTES, PlainHead, plain_head, whole_body
 
 if TYPE_CHECKING:
     from gateway.domain.forwarding import Headers, Sink
@@ -160,14 +160,10 @@ class AnswerReader:
                 end = data.find(b"\r\n\r\n", 0, MAX_PLAIN_BYTES) + 4
                 plain = plain_head(data[:end])
                 if plain is not None:
+                    if self._takes_whole and self._is_whole(plain, data, end):
+                        return _WHOLE
                     if len(data) - end <= plain.length:
                         return self._plain_answer(plain, data, end)
-                    if plain.length == CHUNKED and self._takes_whole and (body := whole_body(data, end)) is not None:
-                        self._head_bytes = end
-                        self._keep_alive = plain.keep_alive
-                        self.whole = plain.status, plain.headers, body
-                        self.phase = _WHOLE
-                        return _WHOLE
             self._parsed, self._remaining = True, -1
             self._head_bytes += len(data)
             self._parse(data)
@@ -183,14 +179,22 @@ class AnswerReader:
             self._pass_on(data)
         return self.phase
 
+    def _is_whole(self, plain: PlainHead, data: bytes, end: int) -> bool:
+        """Whether all of an answer is there whose head ends at ``end``; if so, it waits in :attr:`whole`."""
+        status, headers, length, keep_alive = plain
+        body = data[end:] if length >= 0 else whole_body(data, end)
+        if body is None or (length >= 0 and len(body) != length):
+            return False
+        self._head_bytes = end
+        self._keep_alive = keep_alive
+        self.whole = status, headers, body
+        self.phase = _WHOLE
+        return True
+
     def _plain_answer(self, plain: PlainHead, data: bytes, end: int) -> Phase:
         """Read an answer whose head ends at ``end``; no more follows than its body."""
         status, headers, length, self._keep_alive = plain
         self._head_bytes = end
-        if self._takes_whole and len(data) - end == length:
-            self.whole = status, headers, data[end:]
-            self.phase = _WHOLE
-            return _WHOLE
         self._remaining = length
         self.phase = _BODY if length else _WHOLE
         if len(data) - end < length:
