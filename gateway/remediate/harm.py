@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -21,19 +22,25 @@ if TYPE_CHECKING:
 # Requests per second are told from a quarter of a minute at least, and from the newest minute at most.
 _RATE_LEAST_S = 15.0
 _RATE_MOST_S = 60.0
+_SURE = 2.0  # standard deviations of a Poisson count
 _FEWEST_BEFORE = 20  # requests before the onset that tell what is usual
 
 
 class Pressure(NamedTuple):
-    """How much is asked of an upstream, in requests per second, refused ones included."""
+    """How much is asked of an upstream, in requests per second, refused ones included.
+
+    ``least`` is what was asked for sure now and in the first minute as well: what rose by chance, or only later, is no
+    reason for what was wrong before.
+    """
 
     now: float
     usual: float
+    least: float
 
     @property
     def factor(self) -> float:
         """Now over usual; 1 when nothing is known of before."""
-        return self.now / self.usual if self.usual else 1.0
+        return self.least / self.usual if self.usual else 1.0
 
 
 def harm(situation: Situation, upstream: Upstream, where: Where, name: str) -> Watch | Refusal:
@@ -78,7 +85,15 @@ def pressure(situation: Situation, upstream: str) -> Pressure:
     first = max(onset - onset % 5 - BEFORE_ONSET_S, float(window.started_at or 0))
     before = window.total(first, onset - onset % 5, where=lambda key: key.upstream == upstream).requests
     usual = asked(first, onset - onset % 5) if before >= _FEWEST_BEFORE else 0.0
-    return Pressure(asked(start, end), usual)
+    begun = min(onset - onset % 5, end - 5)
+    spans = ((start, end), (begun, min(begun + _RATE_MOST_S, end)))
+    return Pressure(asked(start, end), usual, min(_surely(asked(*span), span[1] - span[0]) for span in spans))
+
+
+def _surely(per_s: float, seconds: float) -> float:
+    """The least rate that such a count speaks for."""
+    count = per_s * seconds
+    return max(0.0, count - _SURE * sqrt(count)) / max(seconds, 1.0)
 
 
 def share_of(situation: Situation, upstream: str, error: ErrorKind) -> float:
