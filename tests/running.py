@@ -37,6 +37,7 @@ class Origin(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _OriginHandler)
         self.port = self.server_address[1]
         self.seen: list[dict[str, Any]] = []
+        self.bodies: list[bytes] = []
         self.answer: Callable[[str, str], tuple[int, bytes]] | None = None
         self.delay_s = 0.0
         self.fields: dict[str, str] = {}  # header fields of every answer
@@ -57,6 +58,8 @@ class _OriginHandler(http.server.BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         saw = {"method": self.command, "path": self.path, "headers": headers, "body": len(body)}
         self.server.seen.append(saw)
+        if body:
+            self.server.bodies.append(body[:100_000])
         time.sleep(self.server.delay_s)
         status, answer = 200, json.dumps(saw).encode()
         if self.server.answer is not None:
