@@ -24,7 +24,7 @@ class AlertBody(msgspec.Struct, frozen=True, kw_only=True):
     as ``{"alerts": […]}``.
     """
 
-    alerts: tuple[dict[str, Any], ...]
+    alerts: tuple[dict[str, Any], ...] = ()
 
 
 class DeadLetterRow(msgspec.Struct, frozen=True, kw_only=True):

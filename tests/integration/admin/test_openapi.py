@@ -12,9 +12,11 @@ from starlette.routing import Route
 from gateway.admin import openapi, reference
 from gateway.admin.api.endpoint import PREFIX
 from gateway.admin.api.table import ENDPOINTS
+from gateway.domain.dead_letter import DeadLetter
+from gateway.domain.deploy import Deploy
 from gateway.resources import _PACKAGE
 from tests.admin_client import API, Admin
-from tests.admin_fakes import PASSWORD
+from tests.admin_fakes import NOW, PASSWORD
 
 DOCUMENT = openapi.document()
 OPERATIONS = [
@@ -31,6 +33,8 @@ GOOD_CALLS = {
     "create_user": {"email": "new@example.org", "password": PASSWORD},
     "change_user": {"role": "operator"},
     "create_silence": {"upstream": "payments", "ends_at": "2026-11-21T05:00:00Z", "why": "migration"},
+    "receive_alerts": {"alerts": [{"id": "disk-7", "service": "payments"}]},
+    "add_deploy": {"service": "payments", "version": "v2.3"},
     "add_runbook": {"id": "pool-full", "text": "---\ntitle: Pool\n---\nLook."},
     "revoke_id": {"id": "4f1c", "reason": "stolen"},
     "issue_key": {"subject": "backend", "tenant": "acme", "scopes": ["orders:read"]},
@@ -45,6 +49,8 @@ IDS = {
     "actions": "a-2",
     "users": "u-3",
     "runbooks": "pool",
+    "dead-letters": "dl-1",
+    "deploys": "de-1",
 }
 
 
@@ -109,7 +115,10 @@ ANSWERING = [row for row in OPERATIONS if row[2]["operationId"] not in NOT_ASKED
 def test_a_good_answer_is_what_the_document_says(path, method, operation):
     name = operation["operationId"]
     admin = Admin()
+    admin.fakes.letters.rows["dl-1"] = DeadLetter("dl-1", NOW, "grafana", "alerts", "is missing", 2, "{}")
+    admin.fakes.deploys.rows["de-1"] = Deploy("de-1", "payments", "v2.3", NOW, NOW)
     filled = path.replace("{id}", IDS.get(path.removeprefix("/api").split("/")[2], "000000000001"))
+    filled = filled.replace("{source}", "generic")
     answer = admin.as_("ana").request(method, filled, json=GOOD_CALLS.get(name))
     expected = next(iter(operation["responses"]))
     assert str(answer.status_code) == expected, answer.text
@@ -134,7 +143,7 @@ def test_whatever_changes_something_leaves_an_audit_line():
     by_session = {"login", "setup", "refresh", "logout"}  # sign-ins and sign-outs write their own
     by_port = {"approve_action", "reject_action", "close_incident", "apply_configuration", "rollback_configuration"}
     by_port |= {"acknowledge_incident", "take_back_action", "slack_interactions"}
-    by_itself = {"report_events"}  # the event log is a trail of its own
+    by_itself = {"report_events", "receive_alerts"}  # the event log and the alerts are trails of their own
     only_asking = {"check_configuration", "diff_configuration", "replay_limit", "replay_detector"}
     assert silent == by_session | by_port | by_itself | only_asking
     assert len({row.verb for row in ENDPOINTS if row.verb}) == len([row for row in ENDPOINTS if row.verb])
