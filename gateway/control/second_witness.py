@@ -185,7 +185,7 @@ class SecondWitness:
         told = of_figures(
             service,
             self._figures.of(service, incident.onset - _BEFORE_S, incident.onset - 60),
-            self._figures.of(service, incident.onset - 60, now),
+            self._figures.of(service, incident.onset // 60 * 60, now),
         )
         return (*told, *(await self._said(settings, incident, service, topology, now)))
 
