@@ -231,7 +231,7 @@ class Pipeline:
         incident = self._cases[incident_id]
         if incident.diagnosis is None or any(action.state in ACTIVE for action in incident.actions):
             return
-        recovery = recovered(incident, self._window, now)
+        recovery = recovered(incident, self._window, now, clear_s=self._detect_settings().clear_s)
         if recovery.over:
             await self._close(incident_id, recovery.why, SYSTEM, now)
 

@@ -169,6 +169,9 @@ class Detect(msgspec.Struct, frozen=True):
     z: ZScores = ZScores()
     min_points: Annotated[int, msgspec.Meta(ge=3, le=10_080)] = 10
     baseline_s: Duration = key("baseline", 3600.0)
+    fire_minutes: Annotated[int, msgspec.Meta(ge=1, le=30)] = 4
+    fire_of: Annotated[int, msgspec.Meta(ge=1, le=30)] = 5
+    clear_s: Duration = key("clear", 60.0)
     cooldown_s: Pause = key("cooldown", 1800.0)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import islice
+from math import ceil
 from typing import TYPE_CHECKING
 
 from gateway.detect.held import Held
@@ -48,6 +49,7 @@ class Baseline:
         self._find_held = held
         self._held = Held()
         self._moved: int | None = None  # up to here cells were taken into the past
+        self._past_since = 0
         self._faulty: dict[int, set[Place]] = {}  # minute → places in trouble then
         self._now = -1.0
         self._summed: dict[int, tuple[int, Sums]] = {}  # start of a bin → how often it had grown, sums
@@ -99,6 +101,18 @@ class Baseline:
         self._summed[at] = (window.changes(at), sums)
         self.screen.take(at, sums)
         return sums
+
+    @property
+    def past_bins(self) -> int:
+        """How many bins the past spans, those without traffic included."""
+        return (self._moved - self._past_since) // FINE_S if self._moved is not None else 0
+
+    def past_counts(self, place: Place) -> list[int]:
+        """The place's requests in each bin of the past, oldest first; empty while the place is held."""
+        if self._moved is None or self._held.since(place) is not None:
+            return []
+        found = [self._in_past.get(at, {}).get(place) for at in range(self._past_since, self._moved, FINE_S)]
+        return [total.requests if total is not None else 0 for total in found]
 
     def usual_minutes(self, place: Place, before: int) -> list[Total]:
         """The place in each closed minute that began before that one and in which it was not in trouble."""
@@ -160,6 +174,7 @@ class Baseline:
                 del self._in_past[at]
         moved = self._moved if self._moved is not None else 0
         first = max(moved, int(start) // FINE_S * FINE_S, window.started_at or 0)
+        self._past_since = max(ceil(start / FINE_S) * FINE_S, (window.started_at or 0) // FINE_S * FINE_S)
         for at in range(first - first % FINE_S, int(end) - FINE_S + 1, FINE_S):
             known = self._summed.get(at)
             current = known is not None and known[0] == window.changes(at)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from math import sqrt
 from typing import TYPE_CHECKING
 
+from gateway.detect.counts import count_surprise
 from gateway.detect.places import Sums, Total, spoken
 from gateway.detect.severity import by_failing, by_slowness, by_z, milder
 from gateway.detect.shares import median, scale_of, surprise, z_of
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from gateway.detect.baseline import Baseline
     from gateway.domain.policy import DetectSettings
     from gateway.domain.window import Window
+
+_IN_A_ROW = 2  # minutes that are far out
 
 
 class OncePerMinute:
@@ -136,11 +138,11 @@ class RobustZ(OncePerMinute):
 
     A z-score of a sparse error share means nothing (one error in an hour of none is "infinitely" unusual), so error
     shares are judged by the beta-binomial tail and that is turned into a z. A single minute with z = 2 comes once in
-    40; so a finding wants four of the last five minutes, or two in a row that are far out, and an effect that matters.
+    40; so a finding wants most of the last minutes (``fire_minutes`` of ``fire_of``), or two in a row that are far out,
+    and an effect that matters.
     """
 
     name = "robust_z"
-    _lasting = (4, 5)
     _far = 2.0  # times z_p1, in two minutes in a row
     _slower, _slower_us = 2.0, 20_000.0
     _more_errors, _times_errors = 0.01, 2.0
@@ -148,10 +150,10 @@ class RobustZ(OncePerMinute):
     _fewest_traffic = 10.0  # requests in a usual minute, before a change of traffic says anything
 
     def _look(self, newest: int, now: float) -> list[Anomaly]:
-        recent = self._last(newest, self._lasting[1])
+        recent = self._last(newest, max(self._settings.fire_of, _IN_A_ROW))
         first = recent[0][0]
         before = [sums for minute, sums in self._baseline.minutes.items() if minute < first]
-        if len(before) < self._settings.min_points or len(recent) < self._lasting[1]:
+        if len(before) < self._settings.min_points or len(recent) < max(self._settings.fire_of, _IN_A_ROW):
             return []
         places = {place for _, sums in recent for place in sums} | {place for sums in before for place in sums}
         found: list[Anomaly | None] = []
@@ -170,11 +172,11 @@ class RobustZ(OncePerMinute):
 
     def _lasting_z(self, scores: list[float]) -> float | None:
         """The z to report if it lasts: the median of the minutes that are out; None when it may be chance."""
-        out = [z for z in scores if z >= self._settings.z_p4]
+        out = [z for z in scores[-self._settings.fire_of :] if z >= self._settings.z_p4]
         far = self._far * self._settings.z_p1
-        if len(out) >= self._lasting[0] and scores[-1] in out:
+        if len(out) >= self._settings.fire_minutes and scores[-1] in out:
             return median(out)
-        return min(scores[-2:]) if min(scores[-2:]) >= far else None
+        return min(scores[-_IN_A_ROW:]) if min(scores[-_IN_A_ROW:]) >= far else None
 
     def _onset(self, scores: list[float], first: int) -> float:
         index = next((index for index, z in enumerate(scores) if z >= self._settings.z_p4), 0)
@@ -252,10 +254,9 @@ class RobustZ(OncePerMinute):
             return None
         if self._less_traffic * centre < recent[-1].requests < self._more_traffic * centre:
             return None  # whatever lasts goes on in the newest minute
-        # Even perfectly steady callers arrive as a Poisson stream, whose spread is the root of its mean.
-        scale = max(scale_of(counts, centre), sqrt(centre), 0.05 * centre)
+        variance = max(scale_of(counts, centre), 0.05 * centre) ** 2
         scores = [
-            abs(total.requests - centre) / scale
+            z_of(count_surprise(total.requests, centre, variance))
             if not self._less_traffic * centre < total.requests < self._more_traffic * centre
             else 0.0
             for total in recent

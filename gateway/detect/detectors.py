@@ -12,6 +12,7 @@ from gateway.detect.closed_minute import ErrorThreshold, LatencyThreshold, Robus
 from gateway.detect.held import Held
 from gateway.detect.open_minute import HardFailure, WorseThanBefore, WorseThanSiblings
 from gateway.detect.signatures import NewError, Saturation
+from gateway.detect.traffic_break import TrafficBreak
 from gateway.detect.unlike_itself import UnlikeItself
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def in_service(settings: DetectSettings, held: Callable[[], Held] = Held) -> tup
         HardFailure(baseline),
         WorseThanSiblings(baseline),
         WorseThanBefore(baseline),
+        TrafficBreak(baseline),
         ErrorThreshold(baseline, settings),
         LatencyThreshold(baseline, settings),
         RobustZ(baseline, settings),

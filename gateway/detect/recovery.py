@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
     from gateway.domain.traffic import SeriesKey, Tally
     from gateway.domain.window import Window
 
-_BINS, _CLEAR_BINS = 12, 11  # of the last minute's bins so many must be clear, the last two among them
-_ENOUGH = 10  # requests in that minute; fewer is quiet
+_CLEAR_S = 60.0
+_UNCLEAR = 12  # one in so many bins may be unclear, none of the last two
+_ENOUGH = 10  # requests in that time; fewer is quiet
 QUIET_S = 300.0  # quiet, or thin and clear, for so long is over as well: nobody is hurt where nobody calls
 _BEFORE_S = 1800.0
 _SPARE_SHARE = 0.02  # above the usual share that still counts as clear
@@ -39,14 +41,20 @@ class Recovery(msgspec.Struct, frozen=True):
 
 
 def recovered(
-    incident: Incident, window: Window, now: float, *, set_aside: AbstractSet[tuple[str, str]] = frozenset()
+    incident: Incident,
+    window: Window,
+    now: float,
+    *,
+    clear_s: float = _CLEAR_S,
+    set_aside: AbstractSet[tuple[str, str]] = frozenset(),
 ) -> Recovery:
-    """Whether every place where the incident showed has been clear for a minute.
+    """Whether every place where the incident showed has been clear for long enough.
 
     Args:
         incident: an open incident.
         window: recent traffic.
         now: seconds since the epoch.
+        clear_s: how long it must have been clear; at most ten minutes.
         set_aside: (upstream, target) pairs taken out on purpose: they are not judged, those who call are.
     """
     if incident.flapping and now - incident.last_anomaly_at < CALM_S:
@@ -59,37 +67,42 @@ def recovered(
         and (anomaly.signal is not Signal.BUDGET or incident.signal is Signal.BUDGET)
     }
     for anomaly in judged.values():
-        if (trouble := _still(anomaly, incident, window, now)) is not None:
+        if (trouble := _still(anomaly, incident, window, now, bins_of(clear_s))) is not None:
             return Recovery(over=False, why=trouble)
     if not judged and set_aside:
         judged_upstreams = {Place(upstream=upstream) for upstream, _ in set_aside}
         for place in sorted(judged_upstreams, key=str):
-            if _share(window, place, now) > _SPARE_SHARE:
+            if _share(window, place, now, clear_s) > _SPARE_SHARE:
                 return Recovery(over=False, why=f"{spoken(place)} still fails")
     if judged and all(anomaly.signal is Signal.ALERT for anomaly in judged.values()):
         return Recovery(over=True, why="every alert that told of it is over")
     if incident.signal is Signal.SELF:
         return Recovery(over=True, why="nothing was seen of it for half a minute")
-    return Recovery(over=True, why=f"clear for {_BINS * FINE_S} s at every place where it showed")
+    return Recovery(over=True, why=f"clear for {bins_of(clear_s) * FINE_S} s at every place where it showed")
 
 
-def _still(anomaly: Anomaly, incident: Incident, window: Window, now: float) -> str | None:
+def bins_of(clear_s: float) -> int:
+    """How many five-second bins are judged."""
+    return max(1, ceil(clear_s / FINE_S))
+
+
+def _still(anomaly: Anomaly, incident: Incident, window: Window, now: float, wanted: int) -> str | None:
     """Why the anomaly is not over, or None."""
     where = spoken(anomaly.place)
     end = now - _SETTLED_S
     if anomaly.signal in {Signal.TRAFFIC, Signal.BUDGET, Signal.ALERT, Signal.SELF}:
         return _still_otherwise(anomaly, incident, window, now)
     inside = _inside(anomaly.place)
-    start = end // FINE_S * FINE_S - _BINS * FINE_S
+    start = end // FINE_S * FINE_S - wanted * FINE_S
     if start < incident.onset:
-        return f"{where}: less than a minute since it began"
-    bins = [tally for _, tally in window.series(start, end, where=inside)][-_BINS:]
+        return f"{where}: less than {wanted * FINE_S} s since it began"
+    bins = [tally for _, tally in window.series(start, end, where=inside)][-wanted:]
     before = _before(window, incident.onset, inside)
     if sum(tally.requests for tally in bins) < _ENOUGH:
         calm = _clear(window.total(now - QUIET_S, now, where=inside), anomaly, before)
         return None if calm and now - incident.onset > QUIET_S else f"{where}: too little traffic to tell"
     clear = [_clear(tally, anomaly, before) for tally in bins]
-    if sum(clear) >= _CLEAR_BINS and all(clear[-2:]):
+    if sum(clear) >= wanted - wanted // _UNCLEAR and all(clear[-2:]):
         return None
     return f"{where}: {sum(clear)} of the last {len(clear)} five-second bins are clear"
 
@@ -133,8 +146,8 @@ def _before(window: Window, onset: float, inside: _Inside) -> Tally:
     return window.total(onset - _BEFORE_S, onset - COARSE_S, where=inside, minutes=True)
 
 
-def _share(window: Window, place: Place, now: float) -> float:
-    return window.total(now - _BINS * FINE_S, now, where=_inside(place)).error_share
+def _share(window: Window, place: Place, now: float, clear_s: float) -> float:
+    return window.total(now - clear_s, now, where=_inside(place)).error_share
 
 
 class _Inside:

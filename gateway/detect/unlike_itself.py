@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 MOST_PLACES = 60
 _DAY_S = 86_400
 _WATCHED_S = 2 * _DAY_S
-_LASTING = (4, 5)
 # Beyond the range of this time of day by so much is worth a word. Already half of that is not learned any more: what
 # creeps would teach its own way up. After a day of it this is how things are now.
 _SLOWER, _SLOWER_US = 2.0, 20_000.0
@@ -41,12 +40,13 @@ _FEWEST = 10.0  # requests in a usual minute, before a change of traffic says an
 class _Series:
     """One place's p95 or traffic."""
 
-    def __init__(self, signal: Signal) -> None:
+    def __init__(self, signal: Signal, fire: tuple[int, int]) -> None:
         self.signal = signal
+        self._fire, fire_of = fire
         self._streaming = Streaming(COARSE_S)
         self._since: float | None = None
         self._out_since: float | None = None
-        self._out: deque[tuple[int, float]] = deque(maxlen=_LASTING[1])
+        self._out: deque[tuple[int, float]] = deque(maxlen=fire_of)
         self.usual: Usual | None = None
         self.score = 0.0
 
@@ -71,7 +71,7 @@ class _Series:
     def onset(self, newest: int) -> int | None:
         """The first minute that is out, if most of the last ones are, ``newest`` among them."""
         out = [minute for minute, score in self._out if score >= THRESHOLD]
-        return out[0] if len(out) >= _LASTING[0] and out[-1] == newest else None
+        return out[0] if len(out) >= self._fire and out[-1] == newest else None
 
     def _beyond(self, value: float, usual: Usual, part: float = 1.0) -> bool:
         """Whether the value lies beyond the usual range by the change that matters, or by part of it."""
@@ -114,7 +114,8 @@ class UnlikeItself(OncePerMinute):
             if place.target or place in self._series:
                 continue
             if len(self._series) < MOST_PLACES:
-                self._series[place] = (_Series(Signal.LATENCY), _Series(Signal.TRAFFIC))
+                fire = (self._settings.fire_minutes, self._settings.fire_of)
+                self._series[place] = (_Series(Signal.LATENCY, fire), _Series(Signal.TRAFFIC, fire))
             else:
                 self.left_out += 1
         for place, (latency, traffic) in self._series.items():

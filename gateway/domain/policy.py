@@ -17,6 +17,9 @@ class DetectSettings(msgspec.Struct, frozen=True):
     latency_p95_s: float | None = None  # absolute ceiling per route; None: only relative detectors
     min_points: int = 10  # baseline minutes before a z-score is believed
     baseline_s: float = 3600.0
+    fire_minutes: int = 4  # closed minutes that must be out of usual …
+    fire_of: int = 5  # … among so many, the newest one included
+    clear_s: float = 60.0  # an incident is over when all but one in twelve five-second bins of that were clear
     cooldown_s: float = 1800.0  # an identical incident is not opened again within this
     z_p1: float = 5.0
     z_p2: float = 3.5
@@ -72,7 +75,7 @@ class RemediateSettings(msgspec.Struct, frozen=True):
     max_shed: float = 0.5  # share of an upstream's requests that may be turned away here
     hold_for_s: float = 600.0  # time to live of every other action in the gateway
     commands: tuple[OutsideCommand, ...] = ()  # what may be done outside
-    ran: tuple[tuple[str, float], ...] = ()  # which of them ran lately, and when
+    ran: tuple[tuple[str, float, str], ...] = ()  # which of them ran lately: name, when, and the action's id
 
 
 class NotifyChannel(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 KEY_VARIABLES = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
 _MINUTE_S = 60.0
+_SHORTEST_CLEAR_S, _LONGEST_CLEAR_S = 15.0, 600.0
 _LONGEST_REPORT_S = 600.0
 
 
@@ -36,11 +37,27 @@ def _detect(context: Context) -> None:
             f"z falls from p1 to p4, found {', '.join(f'{score:g}' for score in scores)}",
             "P1 is the gravest, so it needs the highest score",
         )
-    if report.sound(("detect",)) and detect.baseline_s < detect.min_points * _MINUTE_S:
+    minutes = detect.min_points + detect.fire_of
+    if not report.sound(("detect",)):
+        return
+    if detect.baseline_s < minutes * _MINUTE_S:
         report.at_value(
             ("detect", "baseline"),
-            f"a baseline of {detect.baseline_s:g}s has fewer minutes than min_points = {detect.min_points}",
-            f'write baseline = "{detect.min_points}m" or longer',
+            f"a baseline of {detect.baseline_s:g}s has fewer minutes than min_points = {detect.min_points} "
+            f"before the fire_of = {detect.fire_of} that are judged by it",
+            f'write baseline = "{minutes}m" or longer',
+        )
+    if detect.fire_minutes > detect.fire_of:
+        report.at_value(
+            ("detect", "fire_minutes"),
+            f"fire_minutes = {detect.fire_minutes} can never be out among fire_of = {detect.fire_of} minutes",
+            f"write fire_minutes = {detect.fire_of} or fewer, or a larger fire_of",
+        )
+    if not _SHORTEST_CLEAR_S <= detect.clear_s <= _LONGEST_CLEAR_S:
+        report.at_value(
+            ("detect", "clear"),
+            f"clear = {detect.clear_s:g}s: what is judged are five-second bins of the last ten minutes",
+            'write a duration from "15s" to "10m", such as "60s"',
         )
 
 

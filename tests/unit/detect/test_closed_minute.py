@@ -79,3 +79,11 @@ def test_traffic_that_disappears_is_found_and_never_louder_than_p3(rate):
 def test_robust_z_is_silent_before_it_has_enough_minutes():
     _, found = findings(RobustZ, {"errors": 0.3}, minutes=12, fault_minute=8)
     assert found == []
+
+
+def test_how_many_minutes_must_be_out_is_the_operators_choice():
+    fault = {"errors": 0.03}
+    onset, quick = findings(RobustZ, fault, settings=DetectSettings(fire_minutes=2, fire_of=3))
+    _, usual = findings(RobustZ, fault)
+    assert quick and usual
+    assert onset < min(one.seen_at for one in quick) < min(one.seen_at for one in usual)

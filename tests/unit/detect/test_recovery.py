@@ -95,3 +95,11 @@ def test_traffic_is_over_when_it_is_back_near_the_usual():
     assert recovered(dropped, window, now).over
     window, now = traffic(lambda flow, _: flow._replace(rate=0.0), 240)
     assert not recovered(dropped, window, now).over
+
+
+def test_how_long_it_must_be_clear_is_the_operators_choice():
+    window, now = traffic(broken_for(60, errors=1.0), 100)
+    assert recovered(incident(TARGET, WHOLE), window, now, clear_s=30.0).over
+    assert not recovered(incident(TARGET, WHOLE), window, now, clear_s=120.0).over
+    window, now = traffic(broken_for(60, errors=1.0), 200)
+    assert recovered(incident(TARGET, WHOLE), window, now, clear_s=120.0).over
