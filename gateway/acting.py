@@ -289,13 +289,28 @@ def _active(incident: Incident) -> bool:
     return any(action.state in ACTIVE for action in incident.actions)
 
 
-def ran_lately(incidents: Iterable[Incident]) -> tuple[tuple[str, float], ...]:
-    """Which of [actions] ran, and when, of the incidents in the book."""
+def ran_lately(incidents: Iterable[Incident]) -> tuple[tuple[str, float, str], ...]:
+    """Which of [actions] ran, when, and by which action, of the incidents in the book."""
     return tuple(
-        (action.command, action.executed_at or action.decided_at or 0.0)
+        (action.command, action.executed_at or action.decided_at or 0.0, action.id)
         for incident in incidents
         for action in incident.actions
         if action.command and not action.dry and action.state in _RAN
+    )
+
+
+def about(incidents: Iterable[Incident]) -> frozenset[str]:
+    """The upstreams that incidents show at, are blamed on or were acted on for."""
+    return frozenset(
+        upstream
+        for incident in incidents
+        for upstream in (
+            incident.place.upstream,
+            *(anomaly.place.upstream for anomaly in incident.anomalies),
+            *(action.upstream for action in incident.actions),
+            *(one.upstream for one in (incident.diagnosis.hypotheses[:1] if incident.diagnosis else ())),
+        )
+        if upstream
     )
 
 

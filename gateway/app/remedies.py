@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from gateway.acting import ran_lately
+from gateway.acting import about, ran_lately
 from gateway.config import compile as compiling
 from gateway.control.stop import StopSwitch
 from gateway.domain.plan import ActionKind
@@ -77,6 +77,9 @@ def remedies(
         bounds = compiling.remediate_settings(publisher.configuration.document)
         return msgspec.structs.replace(bounds, ran=ran_lately(casebook.all))
 
+    def troubled(incident_id: str) -> frozenset[str]:
+        return about(one for one in casebook.open_ones if one.id != incident_id)
+
     def refused(_scheme: str, address: str) -> str:
         return refusal(address)
 
@@ -90,5 +93,7 @@ def remedies(
         ActionKind.ROLL_BACK: RollBack(revisions),
         ActionKind.RUN_OUTSIDE: RunOutside(doers, lambda: settings().commands),
     }
-    remediation = Remediation(executors, window, lambda: publisher.snapshot, settings, callers=callers, changes=changes)
+    remediation = Remediation(
+        executors, window, lambda: publisher.snapshot, settings, callers=callers, changes=changes, troubled=troubled
+    )
     return Remedies(remediation, JournaledActions(Actions(store), journal, board.fence), settings)

@@ -131,6 +131,7 @@ class Watch(msgspec.Struct, frozen=True):
     route: str = ""  # the incident's place
     place_upstream: str = ""
     patience_s: float = 10.0  # how long the upstream may take to answer: an earlier look sees only the quick answers
+    apart: tuple[str, ...] = ()  # upstreams with a trouble or an action of their own: no control for this one
     settle_s: float = 0.0  # how long what was done takes to show
     before: Sample = Sample()
     target: Sample = Sample()

@@ -55,7 +55,7 @@ def _timeless(judge: Callable[[Action, Snapshot, RemediateSettings], Assessment]
 
 
 def _outside(action: Action, _snapshot: Snapshot, settings: RemediateSettings, now: float) -> Assessment:
-    lately = sum(name == action.command and at > now - _HOUR_S for name, at in settings.ran)
+    lately = sum(name == action.command and at > now - _HOUR_S and by != action.id for name, at, by in settings.ran)
     return outside.risk(action, settings.commands, lately)
 
 

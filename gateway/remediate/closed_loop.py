@@ -73,6 +73,7 @@ class Remediation:
         policy: how actions are brought back.
         callers: who asks for what, lately.
         changes: what was changed on purpose, lately.
+        troubled: the upstreams that other open incidents than this one are about.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Remediation:
         *,
         callers: Callers | None = None,
         changes: Callable[[], tuple[Change, ...]] = tuple,
+        troubled: Callable[[str], frozenset[str]] = lambda _incident_id: frozenset(),
     ) -> None:
         self._executors = executors
         self._window = window
@@ -93,6 +95,7 @@ class Remediation:
         self._policy = policy
         self._callers = callers or Callers()
         self._changes = changes
+        self._troubled = troubled
 
     def plan(self, incident: Incident, diagnosis: Diagnosis, now: float) -> Plan:
         """Candidates for the diagnosis, those its report suggests first."""
@@ -116,7 +119,7 @@ class Remediation:
         """
         action.moved_to(ActionState.EXECUTED)
         failed = action.moved_to(ActionState.FAILED)
-        measured = begin(action, self._window, now)
+        measured = begin(self._apart(action), self._window, now)
         why, over = objection(action, self._snapshot(), self._settings(), now), self._over(measured, now)
         if not why and not over:
             try:
@@ -168,6 +171,12 @@ class Remediation:
             return Progress(action)
         return await self._return(action, now, why, "action.reverted")
 
+    def _apart(self, action: Action) -> Action:
+        """The action with the upstreams that have been in trouble by themselves, so far."""
+        known = frozenset(action.watch.apart) | self._troubled(action.incident_id)
+        apart = tuple(sorted(known - {action.upstream}))
+        return msgspec.structs.replace(action, watch=msgspec.structs.replace(action.watch, apart=apart))
+
     def _over(self, measured: Action, now: float) -> str:
         """Why it is not needed any more, or empty."""
         if measured.kind in ABOUT_CALLERS:
@@ -202,6 +211,7 @@ class Remediation:
     def _verified(self, action: Action, now: float) -> tuple[Action, tuple[TimelineEntry, ...]]:
         if action.trial.share > 0 or (action.outcome is not None and action.outcome.verdict in _SETTLED):
             return action, ()
+        action = self._apart(action)
         outcome = verify(action, self._window, now)
         first = action.outcome is None
         action = msgspec.structs.replace(action, outcome=outcome)

@@ -46,8 +46,11 @@ def beside(action: Action) -> Where | None:
 
 
 def untouched(action: Action) -> Where:
-    """All other upstreams: what happens to everybody is not the action's doing."""
-    theirs = {action.upstream, action.watch.place_upstream}
+    """All other upstreams: what happens to everybody is not the action's doing.
+
+    Those with a trouble of their own are left out: that they recover says nothing of this one.
+    """
+    theirs = {action.upstream, action.watch.place_upstream, *action.watch.apart}
 
     def elsewhere(key: SeriesKey) -> bool:
         return key.upstream not in theirs and (not action.route or key.route != action.route)

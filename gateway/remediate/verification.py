@@ -101,11 +101,20 @@ def verify(action: Action, window: Window, now: float) -> Outcome:
         if elapsed < GIVE_UP_S:
             return _outcome(action, "watching", seen.upstream, now, "There is little traffic; watching on.")
         return _outcome(action, "too_little_traffic", seen.upstream, now, "Too few requests to tell whether it helped.")
-    verdict, text = _verdict(action, seen)
+    verdict, text = _verdict(_with_others(action, window, executed_at), seen)
     patience_s = {"no_effect": DECIDE_BY_S, "too_little_traffic": GIVE_UP_S}.get(verdict, 0.0)
     if elapsed < patience_s:
         return _outcome(action, "watching", seen.upstream, now, "Not clear yet; watching on.")
     return _outcome(action, verdict, seen.upstream, now, text)
+
+
+def _with_others(action: Action, window: Window, executed_at: float) -> Action:
+    """The others measured anew as they were before it: who has a trouble of its own may have come out since."""
+    start = look_back(action.watch.onset, executed_at)
+    others = sample(window, action.watch, start, executed_at, untouched(action))
+    if not others.requests:
+        return action  # so long ago that it is not known any more
+    return msgspec.structs.replace(action, watch=msgspec.structs.replace(action.watch, others=others))
 
 
 def after(action: Action, window: Window, start: float, now: float) -> After:
