@@ -882,6 +882,12 @@ class FakeKeys:
     async def issue(self, key: ApiKey) -> None:
         self.rows[key.id] = key
 
+    async def adopt(self, keys: Sequence[ApiKey]) -> Sequence[ApiKey]:
+        known = {key.digest for key in self.rows.values()}
+        fresh = [key for key in keys if key.digest not in known]
+        self.rows |= {key.id: key for key in fresh}
+        return fresh
+
     async def revoke(self, key_id: str) -> None:
         if key_id not in self.rows:
             raise NotFoundError(f"there is no key {key_id}")

@@ -21,6 +21,7 @@ from gateway.cli import (
     events,
     gameday,
     incidents,
+    key_import,
     loadtest,
     notifying,
     objectives,
@@ -85,6 +86,7 @@ app.command()(setup.check)
 app.command()(doctor.doctor)
 app.add_typer(setup.migrations, name="migrate")
 app.add_typer(people.users, name="user")
+people.keys.command("import")(key_import.import_keys)
 app.add_typer(people.keys, name="key")
 app.add_typer(people.tokens, name="token")
 app.command()(traffic.tail)

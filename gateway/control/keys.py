@@ -52,6 +52,25 @@ class PublishedKeys:
         await self._store.save(key)
         await self.publish()
 
+    async def adopt(self, keys: Sequence[ApiKey]) -> Sequence[ApiKey]:
+        """Keep keys that were made elsewhere, and let the workers know all of them at once; those that were new.
+
+        Raises:
+            ConflictError: one was revoked or has expired; those before it are kept.
+        """
+        known = {key.digest for key in self._publisher.snapshot.keys}
+        fresh = [key for key in {key.digest: key for key in keys}.values() if key.digest not in known]
+        try:
+            for key in fresh:
+                await self._store.save(key)
+        except ConflictError as error:
+            raise ConflictError(
+                f"the key of {key.subject} was here before, and is revoked or has expired", remedy="issue a new one"
+            ) from error
+        finally:
+            await self.publish()
+        return fresh
+
     async def revoke(self, key_id: str) -> None:
         """Make a key worthless. Raises NotFoundError."""
         await self._store.revoke(key_id)

@@ -143,6 +143,32 @@ def test_an_api_key_works_within_a_second_and_stops_within_a_second(
     gateway.wait(lambda: status() == 401, 2, "the key is worthless")
 
 
+def test_callers_keep_the_keys_they_have_and_nothing_says_them(
+    served: tuple[running.Gateway, running.Origin], tmp_path: Path
+) -> None:
+    gateway, _ = served
+    typed, dumped = "a-key-from-another-gateway", "another-key-from-kong-1"
+    dump = tmp_path / "kong.json"
+    dump.write_text(json.dumps({"consumers": [{"username": "ana", "keyauth_credentials": [{"key": dumped}]}]}))
+    ours = ("--tenant", "acme", "--scope", "read", "-c", str(gateway.config))
+    said = [
+        gateway.sentinel("key", "import", *ours, stdin=f"{typed}\n"),
+        gateway.sentinel("key", "import", "--kong", str(dump), "--json", *ours),
+        gateway.sentinel("key", "import", "--kong", str(dump), *ours),
+        gateway.sentinel("key", "list", "-c", str(gateway.config)),
+    ]
+    assert [one.returncode for one in said] == [0, 0, 0, 0], said
+    assert json.loads(said[1].stdout)["imported"][0]["subject"] == "ana"
+    assert "0 imported, 1 known before" in said[2].stdout
+    for key in (typed, dumped):
+        fields = {"X-Api-Key": key}
+        gateway.wait(
+            lambda fields=fields: httpx2.get(f"{gateway.url}/x", headers=fields).status_code == 200, 30, "it works"
+        )
+        assert not any(key in one.stdout + one.stderr for one in said)
+        assert key not in gateway.log.read_text()
+
+
 def test_the_command_line_reads_what_control_knows(served: tuple[running.Gateway, running.Origin]) -> None:
     gateway, _ = served
     assert "No incidents" in gateway.sentinel("incidents", "list", "-c", str(gateway.config)).stdout

@@ -35,6 +35,30 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     expires_in_s: Annotated[int, msgspec.Meta(ge=1, le=LONGEST_S)] | None = None
 
 
+class ForeignKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A key that a caller has already; ``digest`` is the SHA-256 of its text in hexadecimal."""
+
+    digest: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+    subject: MaybeName = ""
+    tenant: MaybeName = ""
+    scopes: Annotated[tuple[Name, ...], msgspec.Meta(max_length=64)] = ()
+
+
+class ForeignKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Keys to take over. They live until revoked, or to one of the two ends."""
+
+    keys: Annotated[tuple[ForeignKey, ...], msgspec.Meta(min_length=1, max_length=1000)]
+    expires_at: Time | None = None
+    expires_in_s: Annotated[int, msgspec.Meta(ge=1, le=LONGEST_S)] | None = None
+
+
+class ImportedKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of them: those that are new, and how many were there before and are as they were."""
+
+    imported: tuple[KeyShape, ...]
+    known: int
+
+
 class IssuedKey(KeyShape, frozen=True, kw_only=True):
     """A new key; ``key`` is its text, which cannot be shown again. Callers send it as ``X-Api-Key``."""
 
@@ -68,7 +92,27 @@ async def issue_key(api: Api, call: Call) -> IssuedKey:
     return IssuedKey(key=text, **msgspec.structs.asdict(_shown(key)))
 
 
-def _end_of_life(body: NewKey, now: float) -> float | None:
+async def import_keys(api: Api, call: Call) -> ImportedKeys:
+    """Take over API keys of another gateway; workers know them within a second. One known already is left as it is."""
+    body: ForeignKeys = call.body
+    actor, ends = actor_of(api, call), _end_of_life(body, api.ports.clock())
+    given = [
+        api_keys.adopt(
+            bytes.fromhex(one.digest),
+            tenant=tenancy.settle(actor, one.tenant),
+            subject=one.subject,
+            scopes=frozenset(one.scopes),
+            expires_at=ends,
+        )
+        for one in body.keys
+    ]
+    new = await api.ports.keys.adopt(given)
+    call.subject, call.tenant = "keys", given[0].tenant
+    call.detail = {"given": str(len(given)), "ids": " ".join(key.id for key in new)[:500]}
+    return ImportedKeys(imported=tuple(_shown(key) for key in new), known=len(given) - len(new))
+
+
+def _end_of_life(body: NewKey | ForeignKeys, now: float) -> float | None:
     if body.expires_at is not None and body.expires_in_s is not None:
         raise InvalidInputError("give expires_at or expires_in_s, not both", field="expires_in_s")
     if body.expires_in_s is not None:
@@ -131,6 +175,17 @@ ENDPOINTS = (
         answer=IssuedKey,
         status=201,
         verb="key.issued",
+    ),
+    Endpoint(
+        method="POST",
+        path="/keys/import",
+        handler=import_keys,
+        tag=_TAG,
+        role=Role.ADMIN,
+        body=ForeignKeys,
+        answer=ImportedKeys,
+        status=201,
+        verb="key.imported",
     ),
     Endpoint(
         method="DELETE",

@@ -161,6 +161,17 @@ def test_the_overview_holds_what_matters_now(ana):
     assert overview["directives"][0]["target"] == BROKEN
 
 
+def test_keys_of_another_gateway_are_taken_over_once_by_their_digests(admin, ana):
+    body = {"keys": [{"digest": f"{number:064x}", "subject": "shop", "tenant": "acme"} for number in range(3)]}
+    made = ana.post(f"{API}/keys/import", json=body | {"expires_in_s": 3600})
+    assert made.status_code == 201
+    assert [key["subject"] for key in made.json()["imported"]] == ["shop"] * 3
+    assert ana.post(f"{API}/keys/import", json=body).json() == {"imported": [], "known": 3}
+    assert admin.verbs[0] == "key.imported"
+    assert_problem(ana.post(f"{API}/keys/import", json={"keys": [{"digest": "a-plain-key"}]}), 422)
+    assert_problem(ana.post(f"{API}/keys/import", json={"keys": []}), 422)
+
+
 def test_a_key_is_shown_once_and_listed_without_its_secret(admin, ana):
     made = ana.post(f"{API}/keys", json={"subject": "shop", "tenant": "acme", "expires_in_s": 3600}).json()
     assert made["key"].startswith(f"sk_{made['id']}_")

@@ -38,6 +38,7 @@ GOOD_CALLS = {
     "add_runbook": {"id": "pool-full", "text": "---\ntitle: Pool\n---\nLook."},
     "revoke_id": {"id": "4f1c", "reason": "stolen"},
     "issue_key": {"subject": "backend", "tenant": "acme", "scopes": ["orders:read"]},
+    "import_keys": {"keys": [{"digest": "ab" * 32, "subject": "backend", "tenant": "acme"}]},
     "check_configuration": {"text": "prot = 1"},
     "diff_configuration": {"text": "[server]"},
     "apply_configuration": {"text": "[server]", "note": "why"},
