@@ -106,7 +106,8 @@ def _show_limit(found: dict[str, Any]) -> None:
     if found["burst_for_all"]:
         terminal.out.print(Text(f"With burst {found['burst_for_all']} nobody would have been rejected."))
     _notes(coverage["notes"])
-    terminal.out.print(Text(terminal.printable(f"\nFirst count only, in the route {found['route']} of sentinel.toml:")))
+    terminal.out.print()
+    terminal.out.print(Text(terminal.printable(f"First count only, in the route {found['route']} of sentinel.toml:")))
     terminal.out.print(Text(f"    {found['shadow']}", style="bold"))
     terminal.out.print(Text("then refuse:"))
     terminal.out.print(Text(f"    {found['enforce']}", style="bold"))

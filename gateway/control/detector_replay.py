@@ -41,18 +41,6 @@ _PARTS = COARSE_S // FINE_S
 _READ_S = 3600
 _SAME_S = 300.0  # two sides may see the same disturbance so far apart
 _MOST_PAGES = 10
-_NAMES = (
-    ("error_share", "error_share"),
-    ("min_requests", "min_requests"),
-    ("latency_p95", "latency_p95_s"),
-    ("min_points", "min_points"),
-    ("baseline", "baseline_s"),
-    ("cooldown", "cooldown_s"),
-    ("z.p1", "z_p1"),
-    ("z.p2", "z_p2"),
-    ("z.p3", "z_p3"),
-    ("z.p4", "z_p4"),
-)
 
 
 class MinuteReader(Protocol):
@@ -186,8 +174,8 @@ async def replayed_detection(
     in_force, proposed = (trial.incidents() for trial in trials)
     return DetectorReplay(
         settings=tuple(
-            (name, str(getattr(settings[0], field)), str(getattr(settings[1], field)))
-            for name, field in _NAMES
+            (_key(field), str(getattr(settings[0], field)), str(getattr(settings[1], field)))
+            for field in settings[0].__struct_fields__
             if getattr(settings[0], field) != getattr(settings[1], field)
         ),
         since=span[0],
@@ -200,6 +188,11 @@ async def replayed_detection(
         recorded=await _recorded(incidents, span[0], reached),
         notes=_notes(with_traffic, stopped=reached < end),
     )
+
+
+def _key(field: str) -> str:
+    """A setting as ``[detect]`` names it: ``z_p3`` → ``z.p3``, ``cooldown_s`` → ``cooldown``."""
+    return field.replace("z_p", "z.p", 1).removesuffix("_s")
 
 
 def _notes(with_traffic: int, *, stopped: bool) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ def test_own_parts_in_trouble_are_incidents_with_their_effect_told_by_what_still
         with running.gateway(tmp_path, text, **environ) as gateway:
             url = gateway.url.replace("http", "https")
             redis.stop()
-            with httpx2.Client(verify=False) as client:  # noqa: S501 - a certificate made for this test
+            with httpx2.Client(verify=False) as client:
                 assert [client.get(f"{url}/x").status_code for _ in range(20)] == [200] * 20
 
             gateway.wait(lambda: incident(gateway, "redis"), OPENS_S, "the limiter store's incident")
