@@ -95,12 +95,12 @@ def request_head(outbound: Outbound) -> bytes:
             rewrite would make an ambiguous path of it.
     """
     rewrite = rewriting(outbound.route)
-    target = _target(outbound, rewrite)
     if rewrite is UNCHANGED and outbound.content_length >= 0:
         headers = outbound.headers
         repeated = headers.repeated if type(headers) is VariedHeaders else headers
-        if type(repeated) is RepeatedHeaders and (head := _repeated_head(outbound, repeated, target)):
+        if type(repeated) is RepeatedHeaders and (head := _repeated_head(outbound, repeated)):
             return head
+    target = _target(outbound, rewrite)
     lines, special = _passed(outbound.headers)
     if len(special) == 1 and special[0][0] != _STATE and not outbound.trusted_peer:
         special = []  # a stranger's claim of where it comes from, or the parent that Outbound names already
@@ -129,7 +129,7 @@ def request_head(outbound: Outbound) -> bytes:
     return head
 
 
-def _repeated_head(outbound: Outbound, headers: RepeatedHeaders, target: bytes) -> bytes:
+def _repeated_head(outbound: Outbound, headers: RepeatedHeaders) -> bytes:
     """The head of a request whose fields came before and pass as they did then; empty where they may not.
 
     Raises:
@@ -148,6 +148,10 @@ def _repeated_head(outbound: Outbound, headers: RepeatedHeaders, target: bytes) 
     ):
         return b""
     method, host, client, scheme = outbound.method, outbound.host, outbound.client, outbound.scheme
+    path = outbound.path
+    target = b"%b?%b" % (path, outbound.query) if outbound.query else path
+    if method not in _USUAL_METHODS or path[:1] != b"/" or _NOT_IN_TARGET.search(target):
+        return b""  # the long way says why not, if so
     request_id, trace = outbound.request_id, outbound.traceparent
     # What is not judged yet. Numbers, because ``in`` looks for one byte several times as fast as for bytes.
     new = b"".join((method, host, client, scheme, request_id, trace))

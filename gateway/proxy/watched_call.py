@@ -94,6 +94,7 @@ class WatchedCall(UpstreamCall):
         self._upstream = service
         self._front: Any = _Front(sink, self)
         super().__init__(service, outbound, self._front)
+        self.takes_whole = hasattr(sink, "whole")
         self._extra_head = extra_head
         self._keeps = retry is not None
         self._key = b"" if service.key_of is None else service.key_of(outbound)
@@ -150,19 +151,26 @@ class WatchedCall(UpstreamCall):
 
     def answered(self, status: int, headers: Headers) -> None:
         """The head of an answer: the client's, or one that is swallowed for another attempt."""
-        now = self._upstream.now()
-        self._seconds = now - self._begun_at
-        if status >= _SERVER_ERROR:
-            if self._may_retry(str(status)):
-                self._swallowed = True
-                self._front.body = _ignore
-                # After this read: by then the answer is whole and its connection free, or it is not.
-                asyncio.get_running_loop().call_soon(self._swallow)
-                return
-        elif self._ticket is not None:
-            self._upstream.answered_well(self._target, self._probe, self._ticket, now)
+        if self._calls_for_another(status):
+            self._swallowed = True
+            self._front.body = _ignore
+            # After this read: by then the answer is whole and its connection free, or it is not.
+            asyncio.get_running_loop().call_soon(self._swallow)
+            return
         self._status = status
         self._client.head(status, headers)
+
+    def answered_at_once(self, status: int, headers: Headers, body: bytes) -> None:
+        """The whole answer: the client's, or one that nobody gets to see and whose connection is free already."""
+        if self._done:
+            return
+        if self._calls_for_another(status):
+            self._connection = None
+            self._after_swallowed()
+            return
+        self._conclude(well=status < _SERVER_ERROR)
+        self._part()
+        super().answered_at_once(status, headers, body)
 
     def answer_whole(self) -> None:
         """Everything was delivered, or swallowed."""
@@ -212,6 +220,16 @@ class WatchedCall(UpstreamCall):
         self._front.body = self._client.body
         self._pool.acquire(self, now)
         return True
+
+    def _calls_for_another(self, status: int) -> bool:
+        """Note that an answer has this status; whether it is one for which another attempt may be made."""
+        now = self._upstream.now()
+        self._seconds = now - self._begun_at
+        if status >= _SERVER_ERROR:
+            return self._may_retry(str(status))
+        if self._ticket is not None:
+            self._upstream.answered_well(self._target, self._probe, self._ticket, now)
+        return False
 
     def _may_retry(self, reason: str) -> bool:
         """Whether the route, the method, the body, the budget and the circuit all allow one more attempt."""

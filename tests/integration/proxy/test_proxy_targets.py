@@ -13,7 +13,17 @@ import pytest
 from gateway.domain.routing import Mirror, Retry, Route
 from gateway.domain.upstreams import Balance, Breaker, Outlier, Target, Upstream
 from gateway.proxy.watched_call import WatchedCall
-from tests.integration.proxy.scripted_origin import PATIENT, QUICK, Origin, Peer, Proxy, RecordingSink, answering, ok
+from tests.integration.proxy.scripted_origin import (
+    PATIENT,
+    QUICK,
+    Origin,
+    Peer,
+    Proxy,
+    RecordingSink,
+    WholeRecordingSink,
+    answering,
+    ok,
+)
 from tests.servers import free_port
 
 if TYPE_CHECKING:
@@ -25,9 +35,10 @@ BUSY = b"HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\nbusy"
 ENDLESS = b"HTTP/1.1 503 Busy\r\ncontent-length: 1000\r\n\r\nbusy"
 
 
-@pytest.fixture
-async def proxies() -> AsyncIterator[list[Proxy]]:
-    """Those a test made; closed after it."""
+@pytest.fixture(params=[RecordingSink, WholeRecordingSink], ids=["in_pieces", "at_once"])
+async def proxies(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Proxy]]:
+    """Those a test made; closed after it. Sinks hear of a whole answer in pieces, or at once."""
+    monkeypatch.setattr(Proxy, "make_sink", request.param)
     made: list[Proxy] = []
     yield made
     for proxy in made:
