@@ -109,7 +109,7 @@ class Alerts:
         if settings is None:
             raise NotFoundError("alerts are not taken here", remedy="Add [sources.alerts] to sentinel.toml.")
         if source not in bodies.KINDS:
-            kinds = ", ".join(sorted(bodies.KINDS))
+            kinds = ", ".join(bodies.KINDS)
             raise NotFoundError("there is no such kind of alert", remedy=f"One of {kinds}.")
         kind = AlertSource(source)
         await self._learn()  # the alert that ends here may have begun on another node

@@ -16,7 +16,7 @@ _PARSERS: dict[AlertSource, Parse] = {
     AlertSource.GENERIC: generic.parse,
 }
 
-KINDS = frozenset(_PARSERS)  # of which there is an endpoint
+KINDS = tuple(_PARSERS)  # of which there is an endpoint
 
 
 def read(source: AlertSource, raw: bytes) -> Body:

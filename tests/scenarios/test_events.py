@@ -1,13 +1,16 @@
-"""A program reports events to the running gateway with the client, through a crash of control, and nothing is lost."""
+"""Signals from outside reach the running gateway: events through a crash of control, alerts, and Elasticsearch."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from gateway.client import EventClient
+from gateway.ingest.elasticsearch_queries import identifier
 from tests import running
+from tests.elasticsearch_server import elasticsearch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,3 +40,45 @@ def test_events_are_kept_once_through_a_crash_of_control(tmp_path: Path) -> None
         assert client.counts == (301, 0, 0, 0)
         shown = gateway.sentinel("events", "web-1", "--kind", "deploy.", "--config", str(gateway.config))
         assert "revision=57" in shown.stdout, shown.stderr
+
+
+def test_a_made_up_alert_opens_an_incident_that_names_what_elasticsearch_says_and_its_end_closes_it(
+    tmp_path: Path,
+) -> None:
+    with elasticsearch() as search, running.origin() as origin:
+        search.indices |= {
+            "app-logs-all": [_line(number) for number in range(3)],
+            "app-metrics-1": [],
+            "incident-runbooks": [{"_id": "pool", "_source": {"title": "Pool", "body": "Raise max_connections."}}],
+        }
+        more = '[sources.alerts]\n[sources.elasticsearch]\npoll = "5s"\n'
+        environ = {"SENTINEL_ALERTS_TOKEN": TOKEN, "ELASTICSEARCH_URL": search.url}
+        with running.gateway(tmp_path, running.config(origin.port, more=more), **environ) as gateway:
+            runbook = f"/api/v1/runbooks/{identifier('pool')}"
+            gateway.wait(lambda: gateway.control.get(runbook).is_success, LONG_S, "the runbook is taken over")
+            config = ("--config", str(gateway.config))
+            sent = gateway.sentinel("simulate", "database", "--service", "api", *config)
+            assert sent.returncode == 0, sent.stderr
+
+            def incidents(state: str) -> list[Any]:
+                return list(gateway.api(f"/api/v1/incidents?state={state}")["items"])
+
+            gateway.wait(lambda: incidents("open"), LONG_S, "an incident is open")
+            (opened,) = incidents("open")
+            assert (opened["severity"], opened["place"]["upstream"]) == ("P1", "api")
+            path = f"/api/v1/incidents/{opened['id']}"
+            gateway.wait(lambda: gateway.api(path)["diagnosis"], LONG_S, "it is diagnosed")
+            said = [one["statement"] for one in gateway.api(path)["diagnosis"]["evidence"] if one["kind"] == "log"]
+            assert any('"no connection left in the pool of' in one and "3 times" in one for one in said), said
+            gateway.sentinel("simulate", "database", "--service", "api", "--resolve", *config)
+            gateway.wait(lambda: incidents("CLOSED"), LONG_S, "its end closes it")
+
+
+def _line(number: int) -> dict[str, Any]:
+    source = {
+        "@timestamp": datetime.now(UTC).isoformat(),
+        "service.name": "api",
+        "log.level": "error",
+        "message": f"no connection left in the pool of {number} after {number} ms",
+    }
+    return {"_id": str(number), "_source": source}
