@@ -18,6 +18,7 @@ from gateway.diagnose.before_and_now import ATTRIBUTES, BeforeAndNow
 from gateway.diagnose.redaction import quoted
 from gateway.diagnose.surroundings import Facts, Surroundings, ago, percent
 from gateway.diagnose.topology import ANOMALOUS_Z, UNREACHED, Blame, blame
+from gateway.diagnose.traffic import of_traffic
 from gateway.domain.incident import Change, Incident, Place, Signal
 
 if TYPE_CHECKING:
@@ -46,9 +47,10 @@ def gather(
     facts = Facts()
     spans = BeforeAndNow(window, incident.onset, now)
     if incident.signal is Signal.TRAFFIC:
-        _traffic(facts, spans, incident)
+        measured = _traffic(facts, spans, incident)
         _changes(facts, changes, incident.onset, incident.place, topology)
-        return tuple(facts.items), ()
+        whose = [msgspec.structs.replace(one, evidence=measured) for one in of_traffic(spans, topology)]
+        return tuple(facts.items), hypotheses_.numbered(whose)
     latency = _looks_slow(spans, incident, topology)
     verb = "are slow" if latency else "fail"
     blames = tuple(one for one in blame(spans.loads(latency=latency), topology, latency=latency) if one.z > ANOMALOUS_Z)
@@ -229,8 +231,8 @@ def _changes(facts: Facts, changes: Iterable[Change], onset: float, suspect: Pla
     return ids
 
 
-def _traffic(facts: Facts, spans: BeforeAndNow, incident: Incident) -> None:
-    """A change of traffic: how much, and whose."""
+def _traffic(facts: Facts, spans: BeforeAndNow, incident: Incident) -> tuple[str, ...]:
+    """A change of traffic: how much, and whose; returns the ids of what was measured."""
     anomaly = next((one for one in incident.anomalies if one.signal is Signal.TRAFFIC), None)
     if anomaly is not None:
         values: dict[str, float | int | str] = {"observed": anomaly.observed, "expected": anomaly.expected}
@@ -249,3 +251,4 @@ def _traffic(facts: Facts, spans: BeforeAndNow, incident: Incident) -> None:
             f"before {row.before.requests / seconds_before:.1f}."
         )
         facts.add("blast_radius", statement, {"tenant": tenant, "difference": round(difference, 2)})
+    return tuple(one.id for one in facts.items)

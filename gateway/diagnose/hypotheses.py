@@ -39,7 +39,7 @@ def conclusive(hypotheses: Sequence[Hypothesis]) -> bool:
 def from_patterns(patterns: Sequence[Pattern], topology: Topology, verb: str) -> list[Hypothesis]:
     """Ranked hypotheses without evidence; a pattern that only narrows a better one is left out."""
     kept: list[tuple[Values, Pattern]] = []
-    for pattern in patterns:
+    for pattern in (_as_whole(one, topology) for one in patterns):
         values = simplest(pattern)
         if pattern.score <= 0 or any(set(better) <= set(pattern.values) for better, _ in kept):
             continue
@@ -51,6 +51,20 @@ def from_patterns(patterns: Sequence[Pattern], topology: Topology, verb: str) ->
     return with_margins(
         [_hypothesis(values, pattern, topology, verb, pattern.score / total) for values, pattern in kept]
     )
+
+
+def _as_whole(pattern: Pattern, topology: Topology) -> Pattern:
+    """All targets of a service together are the service, said shortly; others may stand in its past only."""
+    upstream = pattern.get("upstream")
+    varied = {name for member in pattern.members for name, _ in member} - {"target", "upstream", "route"}
+    named = {value for member in pattern.members for name, value in member if name == "target"}
+    routes = {value for member in pattern.members for name, value in member if name == "route"}
+    only_route = all(topology.upstream_of.get(route) == upstream for route in routes) and len(routes) <= 1
+    alone = sum(other == upstream for other in topology.upstream_of.values()) == 1
+    targets = set(topology.targets.get(upstream, ()))
+    if varied or not targets or named != targets or (routes and not (only_route and alone)):
+        return pattern
+    return msgspec.structs.replace(pattern, values=(("upstream", upstream),), members=(), aliases=())
 
 
 def with_margins(hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
