@@ -31,7 +31,18 @@ from gateway.diagnose.language_model import Draft, DraftClaim, Objection, ToolCa
 from gateway.diagnose.prompt import Case as Asked
 from gateway.diagnose.questions import Questions
 from gateway.domain.diagnosis import Diagnosis, Evidence
-from gateway.domain.incident import Anomaly, Change, Incident, IncidentState, Place, Severity, Signal
+from gateway.domain.incident import (
+    AlertSource,
+    AlertWords,
+    Anomaly,
+    Change,
+    ExternalAlert,
+    Incident,
+    IncidentState,
+    Place,
+    Severity,
+    Signal,
+)
 from gateway.domain.paging import Page
 from gateway.domain.plan import ActionState
 from gateway.domain.policy import DiagnoseSettings, RemediateSettings
@@ -208,6 +219,13 @@ def traffic(pieces: Sequence[str]) -> Traffic:
     return made
 
 
+def alert(piece: str) -> ExternalAlert:
+    """An alert that says nothing but the piece, everywhere it can."""
+    words = AlertWords(piece, piece, piece, piece, ((piece, piece),))
+    place = Place(upstream="payments")
+    return ExternalAlert(piece, AlertSource.GENERIC, Severity.P1, place, float(ONSET), NOW, NOW, words)
+
+
 def incident(piece: str) -> Incident:
     """The incident, joined by an alert whose labels and text are somebody else's."""
 
@@ -232,6 +250,7 @@ def incident(piece: str) -> Incident:
             anomaly("hard_failure", here, "it fails"),
             anomaly("alert", Place(upstream="payments", route=piece, tenant=piece), piece),
         ),
+        alerts=(alert(piece),),
     )
 
 
