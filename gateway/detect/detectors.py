@@ -13,7 +13,7 @@ from gateway.detect.held import Held
 from gateway.detect.open_minute import HardFailure, WorseThanBefore, WorseThanSiblings
 from gateway.detect.signatures import NewError, Saturation
 from gateway.detect.traffic_break import TrafficBreak
-from gateway.detect.unlike_itself import UnlikeItself
+from gateway.detect.unlike_itself import UnlikeItself, Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +31,13 @@ class Detector(Protocol):
         ...
 
 
-def in_service(settings: DetectSettings, held: Callable[[], Held] = Held) -> tuple[Detector, ...]:
-    """The detectors that run, sharing one baseline that learns nothing of what is ``held``."""
+def in_service(
+    settings: DetectSettings, held: Callable[[], Held] = Held, watched: Watched | None = None
+) -> tuple[Detector, ...]:
+    """The detectors that run, sharing one baseline that learns nothing of what is ``held``.
+
+    ``watched`` is what days of watching taught; without it that begins anew.
+    """
     baseline = Baseline(settings.baseline_s, held)
     return (
         HardFailure(baseline),
@@ -42,7 +47,7 @@ def in_service(settings: DetectSettings, held: Callable[[], Held] = Held) -> tup
         ErrorThreshold(baseline, settings),
         LatencyThreshold(baseline, settings),
         RobustZ(baseline, settings),
-        UnlikeItself(baseline, settings),
+        UnlikeItself(baseline, settings, watched),
         Saturation(),
         NewError(),
     )

@@ -42,6 +42,16 @@ class RecentRank:
         values = len(self._ordered)
         return rarity(values - bisect_left(self._ordered, value), values)
 
+    def state(self) -> tuple[bytes, int]:
+        """What :meth:`restore` takes."""
+        return self._recent.tobytes(), self._at
+
+    def restore(self, recent: bytes, at: int) -> None:
+        """Be what another was. Raises ValueError for what no state can be."""
+        self._recent = _doubles(recent, REMEMBERED)
+        self._at = at if 0 <= at < REMEMBERED else 0
+        self._ordered = array("d", sorted(self._recent))
+
     def learn(self, value: float) -> None:
         """Remember a value; the oldest goes when there are too many."""
         if len(self._recent) < REMEMBERED:
@@ -66,9 +76,26 @@ class LargestRank:
         """The rarity of ``value`` among those learned."""
         return rarity(len(self._ordered) - bisect_left(self._ordered, value), self._values)
 
+    def state(self) -> tuple[bytes, int]:
+        """What :meth:`restore` takes."""
+        return self._ordered.tobytes(), self._values
+
+    def restore(self, largest: bytes, values: int) -> None:
+        """Be what another was. Raises ValueError for what no state can be."""
+        self._ordered = array("d", sorted(_doubles(largest, _LARGEST)))
+        self._values = max(values, len(self._ordered))
+
     def learn(self, value: float) -> None:
         """Count a value, and remember it if it is one of the largest."""
         self._values += 1
         insort(self._ordered, value)
         if len(self._ordered) > _LARGEST:
             del self._ordered[0]
+
+
+def _doubles(raw: bytes, most: int) -> array[float]:
+    values = array("d")
+    values.frombytes(raw)
+    if len(values) > most or any(value != value for value in values):  # noqa: PLR0124 - only NaN is unlike itself
+        raise ValueError(f"{len(values)} values where at most {most} real ones are kept")
+    return values

@@ -21,6 +21,8 @@ from array import array
 from math import exp, log
 from typing import NamedTuple
 
+import msgspec
+
 from gateway.detect.ranks import LargestRank, RecentRank
 
 # A score from here on speaks: at most six of the last 4,000 values were as strange, or none of the first 187.
@@ -57,6 +59,26 @@ class Usual(NamedTuple):
     low: float
     mean: float
     high: float
+
+
+class SlotState(msgspec.Struct, frozen=True, array_like=True):
+    """The last values of a time of day, to be kept."""
+
+    values: bytes
+    at: float
+    lately: int
+
+
+class State(msgspec.Struct, frozen=True, array_like=True):
+    """All that :class:`Streaming` knows, to be kept. Arrays are bytes of doubles."""
+
+    per_slot: int
+    slots: dict[int, SlotState]  # those that know anything
+    smoothed: tuple[float, ...]
+    before: float | None
+    mean: float
+    count: int
+    ranks: tuple[tuple[bytes, int], ...]
 
 
 class _Range(NamedTuple):
@@ -96,6 +118,17 @@ class _Slot:
         """Of earlier days: today's values are part of what is being judged."""
         return self._earlier if at - self._at <= _HALF_DAY_S else self.all
 
+    def state(self) -> SlotState:
+        return SlotState(self.values.tobytes(), self._at, self._lately)
+
+    def restore(self, state: SlotState, most: int) -> None:
+        values = array("d")
+        values.frombytes(state.values)
+        if len(values) > most:
+            raise ValueError(f"{len(values)} values in a slot that keeps {most}")
+        self.values, self._at, self._lately = values, state.at, state.lately
+        self._sum_up()
+
     def _sum_up(self) -> None:
         self.all = _range(self.values)
         self._earlier = _range(self.values[: max(0, len(self.values) - self._lately)])
@@ -128,6 +161,36 @@ class Streaming:
         self._mean = 0.0
         self._count = 0
         self._ranks = _Ranks()
+
+    def state(self) -> State:
+        """What :meth:`restored` takes."""
+        return State(
+            per_slot=self._per_slot,
+            slots={index: slot.state() for index, slot in enumerate(self._slots) if slot.values},
+            smoothed=(self._at_once, self._smooth, self._shift, self._step, self._step_long),
+            before=self._before,
+            mean=self._mean,
+            count=self._count,
+            ranks=tuple(rank.state() for rank in self._ranks.all),
+        )
+
+    @classmethod
+    def restored(cls, state: State, step_s: int = SLOT_S) -> Streaming:
+        """One that goes on where another stopped.
+
+        Raises:
+            ValueError: the state is that of another kind of series, or no state at all.
+        """
+        made = cls(step_s)
+        if state.per_slot != made._per_slot or not all(0 <= index < _SLOTS for index in state.slots):
+            raise ValueError("the state belongs to a series of another step")
+        for index, slot in state.slots.items():
+            made._slots[index].restore(slot, made._per_slot)
+        made._at_once, made._smooth, made._shift, made._step, made._step_long = state.smoothed
+        made._before, made._mean, made._count = state.before, state.mean, state.count
+        for rank, (values, number) in zip(made._ranks.all, state.ranks, strict=True):
+            rank.restore(values, number)
+        return made
 
     def usual(self, at: float) -> Usual | None:
         """What this time of day was like on the days before; None when it was never seen."""
@@ -188,6 +251,11 @@ class _Ranks:
         self._at_once, self._smooth, self._shift = RecentRank(), RecentRank(), RecentRank()
         self._variability, self._low = RecentRank(), RecentRank()
         self._level = LargestRank()
+
+    @property
+    def all(self) -> tuple[RecentRank | LargestRank, ...]:
+        """In the order in which they are kept."""
+        return (self._at_once, self._smooth, self._shift, self._variability, self._low, self._level)
 
     def combined(self, measures: _Measures) -> float:
         """The strangest of the streams, none too far beyond the envelope."""

@@ -5,8 +5,8 @@ those, and a night as busy as noon is calm by their measure. Here every series h
 with p95 and traffic of closed minutes. (Shares of errors have tests that know how much traffic stands behind them.)
 
 Ranks alone would speak about pure chance a few times a day, so a finding must also lie well outside everything known
-of this time of day, in most of the last minutes. It needs two days of watching before it says a word, and forgets them
-when the process ends or the detection settings change.
+of this time of day, in most of the last minutes. It needs two days of watching before it says a word. What it knows is
+in :class:`Watched`, which outlives a change of the settings and can be kept (:mod:`gateway.detect.watched_state`).
 """
 
 from __future__ import annotations
@@ -33,45 +33,56 @@ _WATCHED_S = 2 * _DAY_S
 _SLOWER, _SLOWER_US = 2.0, 20_000.0
 _LESS, _MORE = 0.4, 2.5
 _HALF = 0.5
+_MOST_MINUTES = 30  # of which most must be out
 _HELD_S = _DAY_S
 _FEWEST = 10.0  # requests in a usual minute, before a change of traffic says anything
 
 
-class _Series:
-    """One place's p95 or traffic."""
+class Series:
+    """One place's p95 or traffic.
 
-    def __init__(self, signal: Signal, fire: tuple[int, int]) -> None:
+    Attributes:
+        since: the first minute that was seen, seconds since the epoch.
+        newest: the last one.
+        out_since: since when it lies beyond what is learned.
+        streaming: the detector proper.
+    """
+
+    def __init__(self, signal: Signal) -> None:
         self.signal = signal
-        self._fire, fire_of = fire
-        self._streaming = Streaming(COARSE_S)
-        self._since: float | None = None
-        self._out_since: float | None = None
-        self._out: deque[tuple[int, float]] = deque(maxlen=fire_of)
+        self.since: float | None = None
+        self.newest = -1.0
+        self.out_since: float | None = None
+        self.streaming = Streaming(COARSE_S)
+        self._out: deque[tuple[int, float]] = deque(maxlen=_MOST_MINUTES)
         self.usual: Usual | None = None
         self.score = 0.0
 
     def feed(self, minute: int, value: float, *, learn: bool = True) -> None:
         """Take in a closed minute. What is out is not learned, until it has lasted a day.
 
-        Without ``learn`` an incident is open there: that is never what is usual.
+        Without ``learn`` an incident is open there: that is never what is usual. A minute that is known is left out.
         """
-        if self._since is None:
-            self._since = minute
-        self.usual = usual = self._streaming.usual(minute)
+        if minute <= self.newest:
+            return
+        self.newest = minute
+        if self.since is None:
+            self.since = minute
+        self.usual = usual = self.streaming.usual(minute)
         if usual is None or not self._beyond(value, usual, _HALF):
-            self._out_since = None
-        elif self._out_since is None:
-            self._out_since = minute
-        held = self._out_since is not None and minute - self._out_since < _HELD_S
-        watched = minute - self._since >= _WATCHED_S
-        self.score = self._streaming.score(minute, value, learn=learn and not (held and watched))
+            self.out_since = None
+        elif self.out_since is None:
+            self.out_since = minute
+        held = self.out_since is not None and minute - self.out_since < _HELD_S
+        watched = minute - self.since >= _WATCHED_S
+        self.score = self.streaming.score(minute, value, learn=learn and not (held and watched))
         out = watched and held and usual is not None and self._beyond(value, usual)
         self._out.append((minute, self.score if out else 0.0))
 
-    def onset(self, newest: int) -> int | None:
-        """The first minute that is out, if most of the last ones are, ``newest`` among them."""
-        out = [minute for minute, score in self._out if score >= THRESHOLD]
-        return out[0] if len(out) >= self._fire and out[-1] == newest else None
+    def onset(self, newest: int, fire_minutes: int, fire_of: int) -> int | None:
+        """The first minute that is out, if so many of the last are, ``newest`` among them."""
+        out = [minute for minute, score in list(self._out)[-fire_of:] if score >= THRESHOLD]
+        return out[0] if len(out) >= fire_minutes and out[-1] == newest else None
 
     def _beyond(self, value: float, usual: Usual, part: float = 1.0) -> bool:
         """Whether the value lies beyond the usual range by the change that matters, or by part of it."""
@@ -83,15 +94,42 @@ class _Series:
         return value < less * usual.low or value > more * max(usual.high, _FEWEST)
 
 
+class Watched:
+    """Every place that is watched, with its two series: p95 and traffic."""
+
+    def __init__(self) -> None:
+        self.places: dict[Place, tuple[Series, Series]] = {}
+
+    def add(self, place: Place) -> bool:
+        """Watch a place, unless there are too many."""
+        if len(self.places) >= MOST_PLACES:
+            return False
+        self.places[place] = (Series(Signal.LATENCY), Series(Signal.TRAFFIC))
+        return True
+
+    def go_on(self, place: Place, pair: tuple[Series, Series]) -> bool:
+        """Take up what somebody else watched, if that is longer than what is known here."""
+        known = self.places.get(place)
+        own = _began(known) if known is not None else float("inf")
+        if _began(pair) >= own or (known is None and len(self.places) >= MOST_PLACES):
+            return False
+        self.places[place] = pair
+        return True
+
+
+def _began(pair: tuple[Series, Series]) -> float:
+    return min((series.since for series in pair if series.since is not None), default=float("inf"))
+
+
 class UnlikeItself(OncePerMinute):
     """p95 or traffic unlike anything at this hour of the last days."""
 
     name = "streaming"
 
-    def __init__(self, baseline: Baseline, settings: DetectSettings) -> None:
+    def __init__(self, baseline: Baseline, settings: DetectSettings, watched: Watched | None = None) -> None:
         super().__init__(baseline, settings)
         self._fed = -1
-        self._series: dict[Place, tuple[_Series, _Series]] = {}
+        self._watched = watched or Watched()
         self.left_out = 0  # minutes of places beyond the limit
 
     def _look(self, newest: int, now: float) -> list[Anomaly]:
@@ -100,42 +138,38 @@ class UnlikeItself(OncePerMinute):
                 self._feed(minute, sums)
                 self._fed = minute
         found = []
-        for place, pair in self._series.items():
-            tally = self._baseline.minutes[newest].get(place) or Total()
+        fire = (self._settings.fire_minutes, self._settings.fire_of)
+        for place, pair in self._watched.places.items():
+            total = self._baseline.minutes[newest].get(place) or Total()
             found += [
-                self._anomaly(place, series, tally, (onset, now))
+                self._anomaly(place, series, total, (onset, now))
                 for series in pair
-                if (onset := series.onset(newest)) is not None
+                if (onset := series.onset(newest, *fire)) is not None
             ]
         return found
 
     def _feed(self, minute: int, sums: dict[Place, Total]) -> None:
         for place in sums:
-            if place.target or place in self._series:
-                continue
-            if len(self._series) < MOST_PLACES:
-                fire = (self._settings.fire_minutes, self._settings.fire_of)
-                self._series[place] = (_Series(Signal.LATENCY, fire), _Series(Signal.TRAFFIC, fire))
-            else:
+            if not (place.target or place in self._watched.places or self._watched.add(place)):
                 self.left_out += 1
-        for place, (latency, traffic) in self._series.items():
-            tally = sums.get(place) or Total()
+        for place, (latency, traffic) in self._watched.places.items():
+            total = sums.get(place) or Total()
             learn = not self._baseline.in_trouble(place, minute)
-            traffic.feed(minute, float(tally.requests), learn=learn)
-            if tally.requests >= self._settings.min_requests:
-                latency.feed(minute, tally.p95_us, learn=learn)
+            traffic.feed(minute, float(total.requests), learn=learn)
+            if total.requests >= self._settings.min_requests:
+                latency.feed(minute, total.p95_us, learn=learn)
 
-    def _anomaly(self, place: Place, series: _Series, tally: Total, times: tuple[int, float]) -> Anomaly:
+    def _anomaly(self, place: Place, series: Series, total: Total, times: tuple[int, float]) -> Anomaly:
         usual = series.usual or Usual(0.0, 0.0, 0.0)
         if series.signal is Signal.LATENCY:
-            observed, expected = tally.p95_us, usual.mean
+            observed, expected = total.p95_us, usual.mean
             severity = Severity.P3
             said = f"p95 at {spoken(place)} is {observed / 1000:.0f} ms"
             known = f"at this time of day it was at most {usual.high / 1000:.0f} ms"
         else:
-            observed, expected = tally.requests / COARSE_S, usual.mean / COARSE_S
+            observed, expected = total.requests / COARSE_S, usual.mean / COARSE_S
             severity = Severity.P4
-            said = f"{spoken(place)} gets {tally.requests} requests a minute"
+            said = f"{spoken(place)} gets {total.requests} requests a minute"
             known = f"at this time of day it was {usual.low:.0f} to {usual.high:.0f}"
         return Anomaly(
             detector=self.name,
@@ -145,7 +179,7 @@ class UnlikeItself(OncePerMinute):
             observed=observed,
             expected=expected,
             score=series.score,
-            requests=tally.requests,
+            requests=total.requests,
             onset=float(times[0]),
             seen_at=times[1],
             reason=f"{said}; {known}",

@@ -335,3 +335,14 @@ switches = Table(
     _time("at"),
     _text("why"),
 )
+
+# What the detectors learned of each route and upstream over days; an empty name is "any", as in a Place.
+detector_states = Table(
+    "detector_states",
+    metadata,
+    Column("route", Text, primary_key=True),
+    Column("upstream", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    _time("at"),
+    Column("state", LargeBinary, nullable=False),  # detect.watched_state.to_bytes
+)

@@ -69,7 +69,15 @@ async def test_an_unknown_revision_is_named_with_the_known_ones(empty_url):
 async def test_every_table_of_a_tenant_carries_its_tenant():
     without = {name for name, table in metadata.tables.items() if "tenant_id" not in table.c}
     own = {"notification_threads", "spool_positions", "config_revisions", "leases", "revocations"}
-    assert without == own | {"silences", "runbooks", "external_alerts", "dead_letters", "deploys", "switches"}
+    assert without == own | {
+        "silences",
+        "runbooks",
+        "external_alerts",
+        "dead_letters",
+        "deploys",
+        "switches",
+        "detector_states",
+    }
 
 
 async def test_the_roles_exist_with_their_rights_and_lose_them_on_the_way_down(postgres_database):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 from copy import deepcopy
 from math import pi, sin
 
@@ -11,7 +12,8 @@ import pytest
 from gateway.detect.baseline import Baseline
 from gateway.detect.detectors import in_service
 from gateway.detect.recovery import recovered
-from gateway.detect.unlike_itself import MOST_PLACES, UnlikeItself
+from gateway.detect.unlike_itself import MOST_PLACES, UnlikeItself, Watched
+from gateway.detect.watched_state import MOST_BYTES, from_bytes, to_bytes
 from gateway.domain.histogram import bin_of
 from gateway.domain.incident import Incident, IncidentState, Place, Severity, Signal
 from gateway.domain.policy import DetectSettings
@@ -126,9 +128,50 @@ def test_after_a_day_of_it_this_is_how_things_are(week):
 def test_the_number_of_series_is_bounded():
     week = Week(7)
     week.minute(START, routes=[f"route{n}" for n in range(MOST_PLACES)])
-    assert len(week.detector._series) == MOST_PLACES
+    assert len(week.detector._watched.places) == MOST_PLACES
     assert week.detector.left_out == MOST_PLACES
 
 
 def test_it_is_in_service():
     assert "streaming" in {getattr(detector, "name") for detector in in_service(DetectSettings())}  # noqa: B009 - not in the Protocol
+
+
+def test_what_was_learned_goes_on_after_a_restart_as_if_there_had_been_none(three_days):
+    straight, restarted = deepcopy(three_days), deepcopy(three_days)
+    watched = Watched()
+    for place, pair in restarted.detector._watched.places.items():
+        assert watched.go_on(place, from_bytes(to_bytes(pair)))
+    restarted.detector = UnlikeItself(Baseline(), DetectSettings(), watched)
+
+    def slower(at):
+        return 1 + 4 * (at - START - 3 * DAY) / (0.1 * DAY)
+
+    wanted = straight.run(3, 0.1, slower=slower)
+    assert wanted
+    assert restarted.run(3, 0.1, slower=slower) == wanted
+
+
+def test_a_minute_that_was_known_before_the_restart_is_not_learned_twice(three_days):
+    week = deepcopy(three_days)
+    pair = next(iter(week.detector._watched.places.values()))
+    before = pair[1].streaming.state()
+    pair[1].feed(int(pair[1].newest), 1e6)
+    assert pair[1].streaming.state() == before
+
+
+def test_of_two_watchers_the_longer_one_counts(three_days):
+    old = deepcopy(three_days).detector._watched
+    young = Week(3)
+    young.minute(START + 3 * DAY)
+    for place, pair in old.places.items():
+        assert young.detector._watched.go_on(place, pair)
+    assert not any(old.go_on(place, pair) for place, pair in young.detector._watched.places.items())
+
+
+def test_a_kept_place_is_small_and_anything_else_is_refused_whole(three_days):
+    pair = next(iter(three_days.detector._watched.places.values()))
+    raw = to_bytes(pair)
+    assert len(raw) < 400_000
+    for wrong in (b"", raw[:-9], b"?" + raw[1:], zlib.compress(b"\x90"), zlib.compress(bytes(2 * MOST_BYTES))):
+        with pytest.raises(ValueError, match=r"."):
+            from_bytes(wrong)
