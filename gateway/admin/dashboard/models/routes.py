@@ -11,6 +11,8 @@ from gateway.config.limit_notation import written
 from gateway.domain.access import AuthMode
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.domain.routing import Route
     from gateway.domain.snapshot import Snapshot
 
@@ -52,15 +54,18 @@ def routes(snapshot: Snapshot, *, with_incidents: bool = True) -> tuple[RouteLin
         snapshot: what is in force.
         with_incidents: false for users of one tenant: an incident may be the operator's or another tenant's.
     """
-    return tuple(
-        RouteLine(
-            name=route.name,
-            match=" ".join(filter(None, (", ".join(sorted(route.methods)) or "any method", route.host, route.path))),
-            chain=chain(route),
-            upstream=route.upstream,
-            incident=snapshot.open_incidents.get(route.name, "") if with_incidents else "",
-        )
-        for route in snapshot.routes
+    incidents = snapshot.open_incidents if with_incidents else {}
+    return tuple(line(route, incidents) for route in snapshot.routes)
+
+
+def line(route: Route, incidents: Mapping[str, str]) -> RouteLine:
+    """One route, with the open incident on it if there is one among these (route → id)."""
+    return RouteLine(
+        name=route.name,
+        match=" ".join(filter(None, (", ".join(sorted(route.methods)) or "any method", route.host, route.path))),
+        chain=chain(route),
+        upstream=route.upstream,
+        incident=incidents.get(route.name, ""),
     )
 
 
