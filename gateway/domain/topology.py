@@ -51,6 +51,11 @@ class Topology(msgspec.Struct, frozen=True):
         own = {found for place in places if (found := self.upstream_at(place))}
         return not own or any(self.related(one, upstream) for one in own)
 
+    def knows(self, place: Place) -> bool:
+        """Whether its route and its upstream are configured; an empty name is "any"."""
+        known_route = not place.route or place.route in self.upstream_of
+        return known_route and (not place.upstream or place.upstream in self.depends_on)
+
     def upstream_at(self, place: Place) -> str:
         """The upstream a place belongs to; empty when it has none."""
         if place.upstream or not place.target:
