@@ -245,7 +245,7 @@ class SecondWitness:
         answer = await self._client(settings).search(settings.metrics_index, asked)
         if (judged_by := self._detect()) != self._judged_by:  # a new configuration: what is usual is learned anew
             self._judged_by, self._figures = judged_by, OthersFigures(judged_by, SETTLE_S, self._held)
-        self._figures.take(queries.read_figures(answer, settings))
+        self._figures.take(queries.read_figures(answer, settings), now)
         found = self._figures.examine(now)
         if found is not None:
             await self._judge(found, now)

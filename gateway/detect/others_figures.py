@@ -46,10 +46,10 @@ class OthersFigures:
         self._kept: dict[tuple[str, int], ServiceMinute] = {}
         self._judged = -1
 
-    def take(self, minutes: Iterable[ServiceMinute]) -> None:
+    def take(self, minutes: Iterable[ServiceMinute], now: float) -> None:
         """Learn what is known of some minutes by now; one that was judged already stays as it was."""
         for one in minutes:
-            if one.minute > self._judged and one.minute % COARSE_S == 0:
+            if self._judged < one.minute <= now and one.minute > now - SPAN_S and one.minute % COARSE_S == 0:
                 self._waiting.setdefault(one.minute, {})[one.service] = one
 
     def examine(self, now: float) -> list[Anomaly] | None:
@@ -69,7 +69,8 @@ class OthersFigures:
 
     def of(self, service: str, start: float, end: float) -> list[ServiceMinute]:
         """The settled minutes of a service that begin in [start, end), in order."""
-        return [one for (name, minute), one in sorted(self._kept.items()) if name == service and start <= minute < end]
+        found = [one for (name, minute), one in self._kept.items() if name == service and start <= minute < end]
+        return sorted(found, key=lambda one: one.minute)
 
 
 def _cell(minutes: Iterable[ServiceMinute]) -> dict[SeriesKey, Tally]:

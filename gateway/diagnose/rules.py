@@ -24,6 +24,7 @@ _READING_ORDER = (
     "comparison",
     "attribution",
     "sample",
+    "log",
     "topology",
     "change",
     "blast_radius",

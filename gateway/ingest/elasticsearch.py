@@ -94,7 +94,7 @@ class Elasticsearch:
                 if after is not None:
                     asked["search_after"] = after
                 answer = await self._ask("POST", "/_search", asked)
-                page = answer.get("hits", {}).get("hits", [])
+                page = _hits(answer)
                 pit = str(answer.get("pit_id", pit))  # it may change from page to page
                 hits += page
                 after = page[-1].get("sort") if page else None
@@ -126,6 +126,12 @@ class Elasticsearch:
         if found.get("timed_out") is True or _failed_shards(found):
             raise SearchError("Elasticsearch answered in part only: a shard failed or timed out")
         return found
+
+
+def _hits(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    outer = answer.get("hits")
+    inner = outer.get("hits") if isinstance(outer, dict) else None
+    return [hit for hit in inner if isinstance(hit, dict)] if isinstance(inner, list) else []
 
 
 def _named(index: str) -> str:

@@ -27,6 +27,8 @@ _FAILED = "failure"  # of event.outcome, as the Elastic Common Schema says it
 _GRAVE = ("error", "ERROR", "Error", "fatal", "FATAL", "critical", "CRITICAL", "alert", "emergency", "SEVERE", "severe")
 _LONGEST_MESSAGE = 2000
 _LONGEST_BODY = 64_000
+_LONGEST = 1e15  # of a duration in any unit: what is larger is no measurement
+_LATEST_S = 4e9
 _MINUTE_S = 60
 _ID = re.compile(r"[^a-z0-9]+")
 
@@ -52,7 +54,7 @@ def figures(fields: ElasticsearchFields, start: float, end: float) -> dict[str, 
 def read_figures(answer: Any, settings: ElasticsearchSettings) -> list[ServiceMinute]:
     """The minutes in an answer to :func:`figures`, under the names of our upstreams."""
     found = []
-    for service in _list(_path(answer, "aggregations", "services", "buckets")):
+    for service in _list(_path(answer, "aggregations", "services", "buckets"))[:MOST_SERVICES]:
         name = _path(service, "key")
         if not isinstance(name, str):
             continue
@@ -67,10 +69,16 @@ def _minute(service: str, bucket: Any, unit_us: float) -> ServiceMinute | None:
     at_ms, requests = _path(bucket, "key"), _path(bucket, "doc_count")
     failed = _path(bucket, "failed", "doc_count")
     values = _path(bucket, "latency", "values")
-    if not (isinstance(at_ms, int | float) and isinstance(requests, int) and isinstance(failed, int) and requests > 0):
+    if not (isinstance(at_ms, int | float) and isinstance(requests, int) and isinstance(failed, int)):
+        return None
+    if not (0 < at_ms / 1000 < _LATEST_S and 0 < requests < _LONGEST and failed >= 0):
         return None
     levels = [(percent, _path(values, f"{percent:.1f}")) for percent in PERCENTS]
-    known = [(percent, level * unit_us) for percent, level in levels if isinstance(level, int | float) and level >= 0]
+    known = [
+        (percent, level * unit_us)
+        for percent, level in levels
+        if isinstance(level, int | float) and 0 <= level < _LONGEST
+    ]
     return ServiceMinute(
         service=service,
         minute=int(at_ms) // 1000,
@@ -123,7 +131,7 @@ def read_line(hit: Any, settings: ElasticsearchSettings) -> LogLine | None:
     """One hit of :func:`lines`; None for what is no log line."""
     source, fields = _path(hit, "_source"), settings.fields
     at, message = _at(_field(source, fields.time)), _field(source, fields.message)
-    if at is None or not isinstance(message, str) or not message:
+    if at is None or not 0 < at < _LATEST_S or not isinstance(message, str) or not message:
         return None
     service = _field(source, fields.service)
     service = service if isinstance(service, str) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import msgspec
@@ -21,7 +22,7 @@ from gateway.domain.upstreams import Target, Upstream
 from gateway.errors import StoreUnavailableError
 from gateway.ingest import elasticsearch_queries as queries
 from gateway.ingest.elasticsearch import Elasticsearch, SearchError
-from gateway.outward import Outward
+from gateway.outward import Answer, Outward
 from tests.elasticsearch_server import KEY, elasticsearch
 
 pytestmark = pytest.mark.anyio
@@ -241,6 +242,30 @@ async def test_a_missing_index_and_a_wrong_password_are_named_without_the_passwo
 )
 def test_an_answer_of_another_shape_holds_no_figures(answer):
     assert queries.read_figures(answer, SETTINGS) == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"hits": []},
+        {"hits": {"hits": 3}},
+        {"hits": {"hits": [1, "x", None]}},
+        {"hits": {"hits": [{}, {"sort": 1}]}},
+    ],
+)
+async def test_hits_of_another_shape_are_passed_over(answer):
+    async def exchange(*_, **__):
+        return Answer(200, json.dumps(answer).encode(), {})
+
+    hits = await Elasticsearch(exchange, "http://x").documents("a", queries.all_runbooks(), most=10)
+    assert [queries.read_line(hit, SETTINGS) or queries.read_runbook(hit, NOW) for hit in hits if hit] in ([], [None])
+
+
+@pytest.mark.parametrize("at", [1e300, -5, "noon", None, [], "9999-12-31T23:59:59Z"])
+def test_a_line_at_a_time_that_cannot_be_is_passed_over(at):
+    source = {"@timestamp": at, "message": "x", "service.name": "a"}
+    assert queries.read_line({"_source": source}, SETTINGS) is None
 
 
 async def test_a_failing_service_raises_an_alert_which_ends_some_minutes_after_it(server, world):

@@ -57,6 +57,7 @@ EVIDENCE_KINDS = {
     "sample": "sample",
     "topology": "who calls whom",
     "blast_radius": "who is hurt",
+    "log": "logged elsewhere",
     "runbook": "runbook",
     "memory": "seen before",
 }
