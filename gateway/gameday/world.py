@@ -264,6 +264,7 @@ class World:
         if crowd > _CROWDED:
             seconds *= 1 + 12 * (crowd - _CROWDED)
             if crowd > 1 and draw.random() < (crowd - 1) / crowd:
+                self._touched = True
                 return 0.005, 503, ""
         if (until := self._pause.get(target, 0.0)) > began:
             seconds += until - began
