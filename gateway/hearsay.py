@@ -35,7 +35,11 @@ def with_alerts(
         return incident, ()
     # One that fired and is not known any more was forgotten meanwhile: nobody would ever say that it is over.
     after = {key: known.get(key) or _lapsed(alert, now) for key, alert in before.items()}
-    after |= {key: alert for key, alert in known.items() if alert.ended_at is None and alert.place in places}
+    after |= {
+        key: alert
+        for key, alert in known.items()
+        if alert.ended_at is None and not alert.set_aside and alert.place in places
+    }
     kept = sorted(after.values(), key=lambda one: (one.ended_at is not None, one.severity, one.received_at))[:MOST]
     # Repetitions are no news: every version of an incident is kept.
     kept = [_unchanged(before.get(alert.fingerprint), alert) for alert in kept]

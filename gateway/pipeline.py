@@ -28,7 +28,7 @@ from gateway.notify.message import What
 from gateway.second_look import due_again, finding, leading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from gateway.acting import ActionClaims, StopSwitch
     from gateway.casebook import Casebook
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.detect.grouping import Decision, Grouper
     from gateway.domain.diagnosis import Diagnosis
     from gateway.domain.identity import Actor
-    from gateway.domain.incident import ExternalAlert
+    from gateway.domain.incident import ExternalAlert, Place
     from gateway.domain.plan import Action
     from gateway.domain.policy import DetectSettings, RemediateSettings
     from gateway.domain.snapshot import Snapshot
@@ -59,6 +59,18 @@ class Analysis(Protocol):
         ...
 
 
+class Alerts(Protocol):
+    """Alerts of other monitoring."""
+
+    def known(self) -> Mapping[str, ExternalAlert] | None:
+        """By fingerprint, what fires and what ended lately; None while that is not known."""
+        ...
+
+    async def set_aside(self, places: Collection[Place]) -> None:
+        """What still fires at these places speaks of nothing any more: its incident is closed."""
+        ...
+
+
 class Pipeline:
     """Runs :meth:`tick` every few seconds and takes people's decisions in between, one at a time."""
 
@@ -78,7 +90,7 @@ class Pipeline:
         stop: StopSwitch | None = None,
         snapshot: Callable[[], Snapshot],
         clock: Callable[[], float],
-        alerts: Callable[[], Mapping[str, ExternalAlert] | None] = lambda: None,  # of others; None: not known yet
+        alerts: Alerts | None = None,
     ) -> None:
         self._window = window
         self._detectors = detectors
@@ -164,7 +176,7 @@ class Pipeline:
             self._cases.note(incident)
 
     async def _advance(self, incident_id: str, now: float) -> None:
-        if (known := self._alerts()) is not None:
+        if self._alerts is not None and (known := self._alerts.known()) is not None:
             incident, news = with_alerts(self._cases[incident_id], known, now)
             if news:
                 await self._cases.save(incident, *news)
@@ -241,6 +253,9 @@ class Pipeline:
         incident = msgspec.structs.replace(incident, closed_at=now, close_reason=why)
         entry = TimelineEntry(now, "incident.closed", f"Closed: {why}", actor=actor.name)
         incident = await self._cases.save(incident, entry)
+        if self._alerts is not None:
+            said = [one for one in self._cases[incident_id].anomalies if one.signal is Signal.ALERT]
+            await self._alerts.set_aside({one.place for one in said})
         self._log.warning("incident.closed", incident=incident_id, why=why)
         if (explaining := self._explaining.pop(incident_id, None)) is not None:
             explaining.cancel()

@@ -216,7 +216,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
 
         # What others tell: alerts of other monitoring, and deploys.
         told = outside(store, journal, publisher, meters, clock)
-        hearsay = ExternalAlerts(told.alerts.firing)
+        hearsay = ExternalAlerts(told.alerts.speaking)
 
         # One incident's way.
         shelf = Shelf(RunbookStore(store), document.diagnose.runbooks, leading=lambda: board.leading, clock=clock)
@@ -305,7 +305,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             remediate=acting.settings,
             snapshot=snapshot,
             clock=clock,
-            alerts=told.alerts.known,
+            alerts=told.alerts,
         )
 
         keys = PublishedKeys(ApiKeys(store), publisher)

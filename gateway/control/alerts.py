@@ -18,8 +18,9 @@ from gateway.ingest import alerts as bodies
 from gateway.ingest.placing import merged, placed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from gateway.domain.incident import Place
     from gateway.domain.paging import Page
     from gateway.domain.snapshot import Snapshot
     from gateway.domain.sources import AlertSettings
@@ -171,6 +172,20 @@ class Alerts:
     def firing(self) -> list[ExternalAlert]:
         """Those that fire."""
         return [alert for alert in self._known.values() if alert.ended_at is None]
+
+    def speaking(self) -> list[ExternalAlert]:
+        """Those that fire and were not set aside."""
+        return [alert for alert in self.firing() if not alert.set_aside]
+
+    async def set_aside(self, places: Collection[Place]) -> None:
+        """What fires at these places says no more until it ends and fires anew: somebody closed its incident."""
+        known = [alert for alert in self.speaking() if alert.place in places]
+        if known:
+            now = self._clock()
+            _log.info("alerts.set_aside", count=len(known))
+            await self._keep(
+                [msgspec.structs.replace(one, set_aside=True, heard_at=max(now, one.heard_at)) for one in known]
+            )
 
     async def page(self, *, limit: int = 50, cursor: str = "") -> Page[ExternalAlert]:
         """All that are kept, the latest heard of first."""

@@ -113,6 +113,7 @@ class ExternalAlert(msgspec.Struct, frozen=True):
     words: AlertWords = AlertWords()
     ended_at: float | None = None  # None while it fires
     resolved: bool = False  # whether its own monitoring ended it; else it was not heard of for too long
+    set_aside: bool = False  # the incident it spoke of was closed by hand: it says no more until it fires anew
 
 
 class IncidentState(StrEnum):

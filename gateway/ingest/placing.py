@@ -102,7 +102,9 @@ def merged(known: ExternalAlert | None, told: ExternalAlert) -> tuple[ExternalAl
     if known is None:
         return told, "firing"
     if known.ended_at is None:
-        return msgspec.structs.replace(told, starts_at=known.starts_at, received_at=known.received_at), "repeated"
+        same = {name: getattr(known, name) for name in ("starts_at", "received_at", "set_aside")}
+        return msgspec.structs.replace(told, **same), "repeated"
     if known.resolved and told.starts_at <= known.ended_at and told.heard_at - known.heard_at < _STALE_S:
         return None, "stale"
-    return told, "firing"
+    # A new outbreak cannot have begun before the last one was over, whatever start is told.
+    return msgspec.structs.replace(told, starts_at=max(told.starts_at, known.ended_at + 1.0)), "firing"

@@ -192,6 +192,7 @@ class AlertShape(msgspec.Struct, frozen=True, kw_only=True):
     words: AlertWordsShape
     ended_at: Time | None
     resolved: bool
+    set_aside: bool
 
 
 class IncidentRow(msgspec.Struct, frozen=True, kw_only=True):

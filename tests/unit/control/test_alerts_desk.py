@@ -10,6 +10,7 @@ import pytest
 from gateway.control import alerts as desk
 from gateway.control.alerts import Alerts
 from gateway.control.dead_letters import DeadLetters
+from gateway.domain.incident import Place
 from gateway.domain.sources import AlertSettings
 from gateway.errors import InvalidInputError, NotFoundError, StoreUnavailableError
 from tests.admin_fakes import Clock, FakeAlertStore, FakeLetterStore, some_snapshot
@@ -100,6 +101,20 @@ async def test_what_fires_is_read_back_after_a_start():
     assert after.desk.known() is None
     await after.desk.refresh()
     assert len(after.desk.firing()) == 1
+
+
+async def test_an_alert_whose_incident_was_closed_by_hand_says_no_more_until_it_fires_anew():
+    world = World()
+    await world.send(alert("a"), alert("b", service="orders"))
+    await world.desk.set_aside({Place(upstream="payments")})
+    assert [one.place.upstream for one in world.desk.speaking()] == ["orders"]
+    world.clock.now += 60
+    await world.send(alert("a"))
+    assert len(world.desk.speaking()) == 1
+    await world.send(alert("a", "resolved"))
+    world.clock.now += 60
+    await world.send(alert("a"))
+    assert len(world.desk.speaking()) == 2
 
 
 async def test_an_end_told_to_another_node_than_the_beginning_is_no_less_an_end():

@@ -113,3 +113,4 @@ def test_a_new_outbreak_after_the_end_fires_whatever_start_it_tells():
         assert outcome == "firing"
         assert fired is not None
         assert fired.ended_at is None
+        assert fired.starts_at > NOW + 50  # the last outbreak ended then
