@@ -10,6 +10,7 @@ import pytest
 from gateway.admin.application import build
 from gateway.admin.dashboard.render import Pages
 from gateway.admin.dashboard.routes import routes
+from gateway.domain.diagnosis import Evidence
 from gateway.domain.incident import AlertSource, AlertWords, ExternalAlert, Place, Severity
 from gateway.domain.sources import Received
 from gateway.ingest.alerts import KINDS
@@ -144,6 +145,7 @@ def test_the_overview_says_what_changed_and_what_could_not_be_read(admin):
     client, _ = admin.with_cookie("vera")
     page = client.get("/dashboard").text
     assert f"{escape(HOSTILE)} of payments deployed" in page
+    assert 'href="https://ci.example.org/42" rel="noopener noreferrer"' in page
     assert "2 alert bodies from outside could not be read" in page
     assert HOSTILE not in page
     tenants, _ = admin.with_cookie("tina")
@@ -179,3 +181,22 @@ def test_an_incident_shows_an_alert_in_its_own_words_and_a_deploy_in_its_chart(a
     assert "Said by Alertmanager, P2, since" in exported
     assert HOSTILE not in exported
     assert admin.as_("vera").get(f"{API}/incidents/inc-1").json()["alerts"][0]["words"]["summary"] == HOSTILE
+
+
+def test_an_incident_shows_what_the_revision_before_it_changed(admin):
+    incidents = admin.fakes.incidents
+    before = incidents.rows[0]
+    changed = Evidence(
+        "e9",
+        "change",
+        "Configuration revision 7 was made 40 s before the onset.",
+        {"reference": "7", "difference": f'route orders: limit "9/s" → "1/s"\nroute {HOSTILE} added'},
+    )
+    diagnosis = msgspec.structs.replace(before.diagnosis, evidence=(*before.diagnosis.evidence, changed))
+    incidents.put(msgspec.structs.replace(before, diagnosis=diagnosis))
+    client, _ = admin.with_cookie("vera")
+    page = client.get("/dashboard/incidents/inc-1").text
+    assert "route orders: limit &#34;9/s&#34; → &#34;1/s&#34;" in page
+    assert 'href="/dashboard/configuration?revision=7"' in page
+    assert HOSTILE not in page
+    assert 'limit "9/s" → "1/s"' in client.get("/dashboard/incidents/inc-1.md").text

@@ -46,7 +46,17 @@ def changes(
         )
         for revision in revisions
     ]
-    lines += [ChangeLine(at=one.at, kind="deploy", text=deploy_in_words(one), by=one.actor) for one in deploys]
+    lines += [
+        # The door lets only such addresses in; a row of an older program or another hand gets no link.
+        ChangeLine(
+            at=one.at,
+            kind="deploy",
+            text=deploy_in_words(one),
+            by=one.actor,
+            link=one.url if one.url.startswith(("https://", "http://")) else "",
+        )
+        for one in deploys
+    ]
     lines += [
         ChangeLine(
             at=order.issued_at,

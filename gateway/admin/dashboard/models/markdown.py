@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gateway.domain.incident import Incident
     from gateway.domain.plan import Action
 
+_MOST_CHANGED = 12  # lines of what a revision changed
 _SPECIAL = re.compile(r"([\\`*_{}\[\]#|~!])")
 
 
@@ -52,7 +53,9 @@ def _cause(incident: Incident) -> list[str]:
         note = f"ruled out: {plain(hypothesis.why)}" if hypothesis.ruled_out else ", ".join(hypothesis.evidence)
         lines.append(f"| {plain(hypothesis.statement)} | {hypothesis.score:.2f} | {note} |")
     lines += ["", "## Evidence", ""]
-    lines += [f"- **{item.id}** {plain(item.statement)}" for item in diagnosis.evidence]
+    for item in diagnosis.evidence:
+        lines.append(f"- **{item.id}** {plain(item.statement)}")
+        lines += [f"  - {plain(line)}" for line in str(item.values.get("difference", "")).splitlines()[:_MOST_CHANGED]]
     if diagnosis.report.steps:
         lines += ["", "## Steps for people", ""]
         lines += [f"{place}. {plain(text)}" for place, text in enumerate(diagnosis.report.steps, 1)]
