@@ -27,9 +27,8 @@ from gateway.detect.own_parts import Symptom
 from gateway.diagnose.runbooks import parse
 from gateway.domain.access import ApiKey, AuthMode
 from gateway.domain.audit import AuditEntry, ConfigDifference, ConfigRevision
-from gateway.domain.dead_letter import DeadLetter
-from gateway.domain.deploy import Deploy
 from gateway.domain.diagnosis import Claim, Confidence, Diagnosis, Evidence, Hypothesis, Report
+from gateway.domain.event import Agent
 from gateway.domain.histogram import bin_of
 from gateway.domain.hours import Hours
 from gateway.domain.identity import Actor, Role, Session, User
@@ -69,6 +68,8 @@ from tests.replay_fakes import FakeReplays
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from gateway.domain.dead_letter import DeadLetter
+    from gateway.domain.deploy import Deploy
     from gateway.domain.event import Event, EventFilter
     from gateway.errors import DeliveryError
     from gateway.notify.message import Message
@@ -567,6 +568,15 @@ class FakeEvents:
         fresh = {(one.tenant, one.agent_id, one.id): one for one in new}
         self.rows += [one for key, one in fresh.items() if key not in known]
         return len(fresh.keys() - known)
+
+    async def agents(self, since: float, *, tenant: str | None = None) -> Sequence[Agent]:
+        found: dict[tuple[str, str], Agent] = {}
+        for row in sorted(self.rows, key=lambda row: row.received_at):
+            if tenant in {None, row.tenant} and row.received_at >= since:
+                before = found.pop((row.agent_id, row.tenant), None)
+                count = 1 + (before.events if before else 0)
+                found[row.agent_id, row.tenant] = Agent(row.agent_id, row.tenant, count, row.received_at)
+        return list(reversed(found.values()))
 
     async def page(self, wanted: EventFilter) -> Page[Event]:
         kept = [

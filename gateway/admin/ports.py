@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gateway.domain.audit import AuditEntry, ConfigDifference, ConfigRevision
     from gateway.domain.dead_letter import DeadLetter
     from gateway.domain.deploy import Deploy
-    from gateway.domain.event import Event, EventFilter, Receipt
+    from gateway.domain.event import Agent, Event, EventFilter, Receipt
     from gateway.domain.identity import Actor, Session, User
     from gateway.domain.incident import ExternalAlert, Incident
     from gateway.domain.objectives import ObjectiveState
@@ -191,6 +191,10 @@ class EventLog(Protocol):
 
     async def page(self, wanted: EventFilter) -> Page[Event]:
         """Newest first."""
+        ...
+
+    async def agents(self, tenant: str | None = None) -> Sequence[Agent]:
+        """Who reported something within a day, the latest first."""
         ...
 
 

@@ -15,7 +15,7 @@ _PAGE = 500
 
 
 def events(
-    agent: Annotated[str, typer.Argument(help="Whose events: the agent_id they were reported with.")],
+    agent: Annotated[str, typer.Argument(help="Whose events; left out: who reported something within a day.")] = "",
     *,
     kind: Annotated[str, typer.Option(help="Only this kind; with a dot at the end, all that begin so.")] = "",
     severity: Annotated[str, typer.Option(help="This grave or graver: debug, info, warning, error, critical.")] = "",
@@ -25,6 +25,9 @@ def events(
     as_json: JsonOption = False,
 ) -> None:
     """Events that a program reported, newest first. Example: sentinel events billing-3 --severity error"""
+    if not agent:
+        _agents(config, as_json=as_json)
+        return
     query: dict[str, str | int] = {"kind": kind, "severity": severity, "trace_id": trace, "limit": most}
     page = connect(config).call("GET", f"/v1/agents/{quote(agent, safe='')}/events", query=query)
     if as_json:
@@ -37,6 +40,17 @@ def events(
             for one in page["items"]
         ]
         terminal.table(("at (UTC)", "severity", "kind", "message", "fields"), rows)
+
+
+def _agents(config: str, *, as_json: bool) -> None:
+    page = connect(config).call("GET", "/v1/agents")
+    if as_json:
+        terminal.print_json(page)
+    elif not page["items"]:
+        terminal.out.print("Nobody reported anything within a day. docs/how-to/events.md shows how a program does.")
+    else:
+        rows = [(one["agent_id"], one["events"], terminal.time_of(one["last_at"])) for one in page["items"]]
+        terminal.table(("agent", "events", "last (UTC)"), rows, right=("events",))
 
 
 def _facts(fields: dict[str, object]) -> str:

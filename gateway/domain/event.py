@@ -37,6 +37,15 @@ class Event(msgspec.Struct, frozen=True):
     trace_id: str = ""  # 32 hex digits where the event belongs to a request
 
 
+class Agent(msgspec.Struct, frozen=True):
+    """Whoever reported events lately."""
+
+    agent_id: str
+    tenant: str
+    events: int  # in the time looked at
+    last_at: float  # when its latest arrived
+
+
 class EventFilter(msgspec.Struct, frozen=True):
     """Which events of one agent; an empty field matches all. Newest first."""
 

@@ -11,12 +11,13 @@ from gateway.ingest.event_reading import read
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.domain.event import Event, EventFilter
+    from gateway.domain.event import Agent, Event, EventFilter
     from gateway.domain.paging import Page
 
 # Each may hold a MiB, and the database takes one at a time: more would only wait here instead of at the sender.
 MOST_AT_ONCE = 8
 RETRY_AFTER_S = 1.0
+LATELY_S = 86_400.0
 
 
 class EventStore(Protocol):
@@ -28,6 +29,10 @@ class EventStore(Protocol):
 
     async def page(self, wanted: EventFilter) -> Page[Event]:
         """Newest first."""
+        ...
+
+    async def agents(self, since: float, *, tenant: str | None = None) -> Sequence[Agent]:
+        """Who reported something that arrived since then, the latest first."""
         ...
 
 
@@ -76,3 +81,7 @@ class EventIntake:
     async def page(self, wanted: EventFilter) -> Page[Event]:
         """Newest first."""
         return await self._store.page(wanted)
+
+    async def agents(self, tenant: str | None = None) -> Sequence[Agent]:
+        """Who reported something within a day, the latest first."""
+        return await self._store.agents(self._clock() - LATELY_S, tenant=tenant)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
-from gateway.domain.event import RANK, Event, EventFilter, EventSeverity, Fact
+from gateway.domain.event import RANK, Agent, Event, EventFilter, EventSeverity, Fact
 from gateway.store import cursors
 from gateway.store.engine import storable
 from gateway.store.tables import events
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.store.engine import Store
 
 PURGE_ROWS = 5_000  # per transaction: a writer never waits long for a purge
+MOST_AGENTS = 200
 _SEVERITIES = tuple(EventSeverity)
 _decode_fields = msgspec.json.Decoder(dict[str, Fact]).decode
 
@@ -46,6 +47,17 @@ class Events:
         async with self._store.read() as connection:
             rows = (await connection.execute(query)).all()
         return cursors.page(rows, limit, _event, lambda row: (row.at, str(row.number)))
+
+    async def agents(self, since: float, *, tenant: str | None = None) -> Sequence[Agent]:
+        """Who reported something that arrived since then, the latest first."""
+        columns = events.c
+        last, count = func.max(columns.received_at), func.count()
+        query = select(columns.agent_id, columns.tenant_id, count, last).where(columns.received_at >= since)
+        if tenant is not None:
+            query = query.where(columns.tenant_id == tenant)
+        query = query.group_by(columns.agent_id, columns.tenant_id).order_by(last.desc(), columns.agent_id)
+        async with self._store.read() as connection:
+            return [Agent(*row) for row in (await connection.execute(query.limit(MOST_AGENTS))).all()]
 
     async def purge(self, before: float) -> int:
         """Delete what arrived before that time, in bounded chunks; how many rows went."""

@@ -27,6 +27,8 @@ PATHS = [
     "/dashboard/keys",
     "/dashboard/objectives",
     "/dashboard/audit",
+    "/dashboard/events",
+    "/dashboard/events?agent=deploy-7",
 ]
 
 

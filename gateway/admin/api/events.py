@@ -11,6 +11,7 @@ from gateway.admin.api.endpoint import Api, Call, Endpoint, actor_of
 from gateway.admin.api.shapes import Listing, Time, listing, seconds_of
 from gateway.domain.event import EventFilter, EventSeverity, Fact, Receipt, Refusal
 from gateway.domain.identity import Role
+from gateway.domain.paging import Page
 from gateway.ingest.event_reading import NewEvent, TraceId
 
 if TYPE_CHECKING:
@@ -52,6 +53,28 @@ class EventShape(msgspec.Struct, frozen=True, kw_only=True):
     fields: dict[str, Fact]
     tenant: str
     trace_id: str
+
+
+class AgentQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whose agents; empty: everybody's."""
+
+    tenant: str = ""
+
+
+class AgentShape(msgspec.Struct, frozen=True, kw_only=True):
+    """Whoever reported events within a day, and how many."""
+
+    agent_id: str
+    tenant: str
+    events: int
+    last_at: Time
+
+
+async def list_agents(api: Api, call: Call) -> Listing[AgentShape]:
+    """Agents that reported something within a day, the latest first, at most 200."""
+    wanted: AgentQuery = call.query
+    found = await api.ports.events.agents(actor_of(api, call).tenant or wanted.tenant or None)
+    return listing(Page(items=tuple(found)), AgentShape)
 
 
 async def report_events(api: Api, call: Call) -> Receipt | Response:
@@ -111,6 +134,16 @@ ENDPOINTS = (
         reads=NewEvents,
         answer=Receipt,
         errors=(429,),
+    ),
+    Endpoint(
+        method="GET",
+        prefix=_PREFIX,
+        path="/agents",
+        handler=list_agents,
+        tag=_TAG,
+        role=Role.VIEWER,
+        query=AgentQuery,
+        answer=Listing[AgentShape],
     ),
     Endpoint(
         method="GET",

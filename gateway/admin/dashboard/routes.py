@@ -11,6 +11,7 @@ from starlette.staticfiles import StaticFiles
 from gateway.admin.dashboard.render import STATIC, Pages
 from gateway.admin.dashboard.views import (
     configuration,
+    events,
     incidents,
     keys,
     live,
@@ -75,4 +76,5 @@ def routes(ports: AdminPorts, auth: Auth, pages: Pages | None = None) -> list[Ba
         *objectives.Objectives(pages).routes(),
         *configuration.Configuration(pages).routes(),
         *keys.Keys(pages).routes(),
+        *events.Events(pages).routes(),
     ]

@@ -85,3 +85,14 @@ async def test_retention_goes_by_when_it_arrived_and_works_in_bounded_steps(stor
     await events.add([one("told-late", at=5.0, received_at=900.0)])
     assert await events.purge(500.0) == 5
     assert await ids(events) == ["told-late"]
+
+
+async def test_agents_are_listed_with_what_they_reported_since_then(store):
+    events = Events(store)
+    await events.add([one("a", at=100.0), one("b", at=200.0), one("c", at=300.0, agent_id="web-2", tenant="acme")])
+    assert [(one.agent_id, one.tenant, one.events, one.last_at) for one in await events.agents(0.0)] == [
+        ("web-2", "acme", 1, 301.0),
+        ("web-1", "", 2, 201.0),
+    ]
+    assert [one.agent_id for one in await events.agents(150.0, tenant="")] == ["web-1"]
+    assert [one.events for one in await events.agents(150.0, tenant="")] == [1]
