@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import signal
 import time
 from contextlib import AsyncExitStack
@@ -16,35 +15,33 @@ from gateway.admin.audited import audited
 from gateway.admin.auth import Auth
 from gateway.admin.dashboard.render import Pages
 from gateway.admin.dashboard.routes import routes as dashboard_routes
-from gateway.admin.exposition import Meters
 from gateway.admin.forwarded import FromWorkers
 from gateway.admin.local import LocalSocket
 from gateway.admin.ports import AdminPorts
+from gateway.app.collecting import collecting
+from gateway.app.diagnosing import diagnostician
 from gateway.app.outside import outside
 from gateway.app.own import own_health
-from gateway.app.remedies import remedies, stop_switch, stopped
+from gateway.app.remedies import Seen, remedies, stop_switch, stopped
 from gateway.app.replaying import replaying
+from gateway.app.telling import Telling, telling
 from gateway.app.witness import anybody, second_witness
 from gateway.casebook import Casebook
-from gateway.collect.ship import Shipper
 from gateway.config import compile as compiling
-from gateway.config import compile_objectives, compile_sources, snapshot_file
+from gateway.config import compile_objectives, compile_sources
 from gateway.config.checking import load_file
 from gateway.config.file_watcher import ConfigFileWatcher
 from gateway.config.publisher import Publisher
 from gateway.config.revisions import Revisions
-from gateway.control.analysis import Diagnostician, language_model
 from gateway.control.daily import DailyReport
+from gateway.control.detector_memory import DetectorMemory
 from gateway.control.directives import Board
 from gateway.control.gauges import Gauges
-from gateway.control.key_sets import KeySets
 from gateway.control.keys import PublishedKeys
 from gateway.control.leadership import Leadership
-from gateway.control.live_news import LiveNews
 from gateway.control.memory import Memory
 from gateway.control.notifiers import Notifiers
 from gateway.control.objectives import Objectives
-from gateway.control.other_nodes import OtherNodes
 from gateway.control.readiness import reasons_not_ready
 from gateway.control.revocations import PublishedRevocations
 from gateway.control.rounds import Rounds
@@ -52,33 +49,24 @@ from gateway.control.runbooks import Shelf
 from gateway.control.silences import Silences
 from gateway.control.slack_desk import SlackDesk
 from gateway.control.start import offer_setup, prepare_schema, unix_listener
-from gateway.control.telling import Herald
-from gateway.control.traffic import LiveTail, Traffic
 from gateway.detect.burn_rate import BudgetBurn
 from gateway.detect.detectors import in_service
 from gateway.detect.external import ExternalAlerts
 from gateway.detect.held import Held
 from gateway.detect.own_trouble import OwnTrouble, WithOurs
-from gateway.diagnose.analyst import Analyst
-from gateway.domain.callers import Callers
+from gateway.detect.unlike_itself import Watched
 from gateway.domain.topology import Topology
-from gateway.domain.window import Window
-from gateway.identity.key_set_fetch import KeySetFetcher
 from gateway.identity.setup_link import SetupLink
 from gateway.ingest.event_intake import EventIntake
 from gateway.newsroom import Newsroom
-from gateway.notify.addresses import refusal
-from gateway.notify.channels import build as build_channels
-from gateway.notify.http_post import Poster
 from gateway.notify.objective_report import daily_report
-from gateway.notify.outbox import Outbox
 from gateway.outward import Outward
 from gateway.pipeline import Pipeline
 from gateway.proxy.health import Prober
 from gateway.serving import LiveWorkers, in_background, serve, server, told_to_stop, watch_parent
 from gateway.store.api_keys import ApiKeys
 from gateway.store.audit import Audit
-from gateway.store.buckets import Buckets
+from gateway.store.detector_states import DetectorStates
 from gateway.store.directives import Directives
 from gateway.store.engine import open_store
 from gateway.store.events import Events
@@ -86,10 +74,7 @@ from gateway.store.incidents import Incidents
 from gateway.store.journal import Journal
 from gateway.store.journaled import JournaledAudit, JournaledIncidents
 from gateway.store.leases import Leases
-from gateway.store.notification_threads import NotificationThreads
 from gateway.store.objective_counts import ObjectiveCounts
-from gateway.store.outbox import Outbox as OutboxStore
-from gateway.store.records import Records
 from gateway.store.revisions import Revisions as RevisionStore
 from gateway.store.revocations import Revocations
 from gateway.store.runbooks import Runbooks as RunbookStore
@@ -99,6 +84,7 @@ from gateway.store.users import Users
 if TYPE_CHECKING:
     import socket
 
+    from gateway.control.own_health import OwnHealth
     from gateway.domain.audit import ConfigRevision
     from gateway.domain.policy import DetectSettings
     from gateway.domain.snapshot import Snapshot
@@ -126,18 +112,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         # What workers run on. The supervisor wrote a first snapshot; keys, directives and fence go on from there.
         configuration = load_file(Path(config_path), settings)
         document = configuration.document
-        before = snapshot_file.read(folder.snapshot)
-        publisher = Publisher(
-            folder.snapshot,
-            configuration,
-            clock=clock,
-            revision=before.revision,
-            keys=before.keys,
-            revoked=before.revoked,
-            directives=before.directives,
-            fence=before.fence,
-            key_sets=before.key_sets,
-        )
+        publisher = Publisher.resumed(folder.snapshot, configuration, clock=clock)
 
         def snapshot() -> Snapshot:
             return publisher.snapshot
@@ -150,28 +125,13 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         incidents = JournaledIncidents(Incidents(store), journal)
         memory = Memory(incidents)
         audit = JournaledAudit(Audit(store), journal)
-        outbox_store = OutboxStore(store)
         events = Events(store)
 
         # Traffic: the spool's way into the store, past everybody who watches.
-        window, callers = Window(), Callers()
-        meters = Meters()
-        live = LiveTail()
-        key_sets = KeySets(
-            publisher,
-            await stack.enter_async_context(KeySetFetcher(refusal)),
-            count=meters.count,
-            clock=clock,
-            random=random.random,
+        collected = await collecting(
+            stack, folder, store, publisher, baseline_s=document.detect.baseline_s, clock=clock
         )
-        traffic = Traffic(window, meters, live, key_sets.on_counters, callers)
-        records = Records(store)
-        buckets = Buckets(store)
-        others = OtherNodes(buckets, window, folder.node(), alone=store.is_sqlite, clock=clock)
-        await others.warm(clock() - document.detect.baseline_s)
-        shipper = Shipper(folder.spool, records, traffic, node=folder.node())
-        await shipper.start()
-        stack.push_async_callback(shipper.drain)
+        shipper, traffic, window, callers, meters, live, key_sets, records, buckets, others = collected
 
         # Acting on the edge, and the health of targets.
         board = Board(publisher, Directives(store), clock=clock)
@@ -181,27 +141,16 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         gauges = Gauges(meters, snapshot=snapshot, publish=publisher.set_open_incidents)
 
         # Telling people.
-        poster = await stack.enter_async_context(Poster())
-        channels = compiling.notify_channels(document)
-        threads = NotificationThreads(store)
-        deliverers = build_channels(channels, settings.secret, poster, threads)
-        outbox = Outbox(
-            outbox_store,
-            channels,
-            deliverers,
-            count=lambda kind, outcome: meters.count("sentinel_notifications_total", kind, outcome),
-            watch=lambda channel, why_not: own.delivered(channel, why_not),  # noqa: PLW0108 - made further down
-        )
-        base_url = compiling.admin_url(document)
-        news = LiveNews()
         stop = stop_switch(store, journal, clock)
-        herald = Herald(
-            outbox,
-            base_url=base_url,
+        people: Telling = await telling(
+            stack,
+            store,
+            document,
+            settings,
+            meters,
             clock=clock,
-            channels=channels,
-            publish=news.publish,
             stopped=lambda: stopped(stop),
+            watch=lambda channel, why_not: own.delivered(channel, why_not),  # noqa: PLW0108 - made further down
         )
 
         # What was promised, and how fast it is being spent.
@@ -220,18 +169,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
 
         # One incident's way.
         shelf = Shelf(RunbookStore(store), document.diagnose.runbooks, leading=lambda: board.leading, clock=clock)
-        diagnose = compiling.diagnose_settings(document)
-        model = language_model(diagnose, settings)
-        analyst = Analyst(
-            diagnose,
-            model,
-            count_tokens=lambda provider, way, tokens: meters.count(
-                "sentinel_model_tokens_total", provider, way, amount=tokens
-            ),
-            calibrate=memory.worth,
-        )
-        stack.push_async_callback(analyst.close)
-        detectors = lru_cache(maxsize=1)(in_service)
+        detectors, watched = lru_cache(maxsize=1)(in_service), Watched()
 
         def detect_settings() -> DetectSettings:
             return compiling.detect_settings(publisher.configuration.document)
@@ -266,41 +204,33 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         witness = second_witness(
             outward, store, records, told, publisher, board, settings=settings, held=held, meters=meters, clock=clock
         )
-        acting = remedies(
-            store,
-            journal,
-            publisher,
-            board,
-            revisions,
-            casebook,
-            window=window,
-            callers=callers,
-            changes=told.changes,
-            secret=settings.secret,
-        )
+        seen = Seen(window, callers, told.changes)
+        acting = remedies(store, journal, publisher, board, revisions, casebook, seen, settings.secret)
         own_trouble = OwnTrouble(lambda: own.facts, lambda: casebook.open_ones)
         pipeline = Pipeline(
             window=window,
-            detectors=lambda: (*detectors(detect_settings(), held), budget_burn, hearsay, own_trouble),
+            detectors=lambda: (*detectors(detect_settings(), held, watched), budget_burn, hearsay, own_trouble),
             grouper=lambda: WithOurs(detect_settings().cooldown_s),
             casebook=casebook,
-            analysis=Diagnostician(
+            analysis=diagnostician(
+                stack,
+                document,
+                settings,
+                meters,
                 window,
                 snapshot,
                 told.changes,
-                analyst,
-                has_model=model is not None,
+                memory,
                 clock=clock,
                 samples=records,
                 shelf=shelf,
-                memory=memory,
                 witness=witness,
                 watch_model=lambda why_not: own.reported(why_not),  # noqa: PLW0108 - made further down
             ),
             remediation=acting.remediation,
             claims=acting.claims,
             stop=stop,
-            newsroom=Newsroom(herald, casebook, silences.why_quiet, clock),
+            newsroom=Newsroom(people.herald, casebook, silences.why_quiet, clock),
             detect=detect_settings,
             remediate=acting.settings,
             snapshot=snapshot,
@@ -321,8 +251,18 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             return settings.secret(compile_sources.token_env(publisher.configuration.document, source)) or ""
 
         live_workers = LiveWorkers(folder.workers)
-        own = own_health(
-            folder, store, publisher, meters, traffic, leadership, journal, key_sets, live_workers, channels, clock
+        own: OwnHealth = own_health(
+            folder,
+            store,
+            publisher,
+            meters,
+            traffic,
+            leadership,
+            journal,
+            key_sets,
+            live_workers,
+            people.channels,
+            clock,
         )
         stack.callback(own.rest)
         users = Users(store)
@@ -356,12 +296,12 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
                 troubles=own.symptoms,
                 metrics=meters.render,
                 clock=clock,
-                slack=SlackDesk(channels, deliverers, settings.secret, incidents, users, clock),
-                news=news,
+                slack=SlackDesk(people.channels, people.deliverers, settings.secret, incidents, users, clock),
+                news=people.news,
                 alerts=told.alerts,
                 dead_letters=told.letters,
                 deploys=told.deploys,
-                notifiers=Notifiers(channels, deliverers, outbox_store, clock),
+                notifiers=Notifiers(people.channels, people.deliverers, people.kept, clock),
                 replays=replaying(store, incidents, publisher, settings, clock),
             )
         )
@@ -375,24 +315,37 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             error_page=pages.error_page,
             metrics_token=settings.secret(document.admin.metrics_token_env) or "",
         )
-        await offer_setup(ports, setup_link, base_url)
+        await offer_setup(ports, setup_link, people.base_url)
 
         # What goes on beside it all.
+        detector_memory = DetectorMemory(
+            DetectorStates(store),
+            watched,
+            lambda place: Topology.of(snapshot()).knows(place),
+            lambda: leadership.since,
+            clock,
+        )
+
         async def purge() -> None:
             retention = publisher.configuration.document.store.retention
             await records.purge(clock(), retention.requests_s, retention.buckets_s)
-            await outbox_store.purge(clock() - retention.requests_s)
-            await threads.purge(clock() - retention.requests_s)
+            await people.purge(clock() - retention.requests_s)
             await told.purge(clock(), retention.buckets_s)
             await events.purge(clock() - retention.events_s)
+            await detector_memory.purge()
 
         reports = compiling.report_settings(document)
-        daily = DailyReport(reports, channels, outbox, incidents, objectives.states, base_url, clock)
+        daily = DailyReport(
+            reports, people.channels, people.outbox, incidents, objectives.states, people.base_url, clock
+        )
 
         async def tell() -> None:
             going_on, now = casebook.open_ones, clock()
-            await herald.remind(one for one in going_on if not (one.untold or silences.why_quiet(one, going_on, now)))
+            await people.herald.remind(
+                one for one in going_on if not (one.untold or silences.why_quiet(one, going_on, now))
+            )
             await daily.look()
+            await detector_memory.look()
 
         rounds = Rounds(
             leadership=leadership,
@@ -415,13 +368,13 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
             stack,
             shipper.run(),
             journal.run(),
-            outbox.run(),
+            people.outbox.run(),
             file_watcher.run(),
             live_workers.follow(),
             rounds.run(),
             own.run(),
             key_sets.run(),
-            news.relate(str(document.redis.url)),
+            people.news.relate(str(document.redis.url)),
             objectives.run(),
             shelf.run(),
             witness.run(),

@@ -40,6 +40,14 @@ if TYPE_CHECKING:
     from gateway.store.journal import Journal
 
 
+class Seen(NamedTuple):
+    """What actions are proposed and judged by."""
+
+    window: Window
+    callers: Callers
+    changes: Callable[[], tuple[Change, ...]]
+
+
 class Remedies(NamedTuple):
     """What the pipeline is handed."""
 
@@ -65,10 +73,7 @@ def remedies(
     board: Board,
     revisions: Revisions,
     casebook: Casebook,
-    *,
-    window: Window,
-    callers: Callers,
-    changes: Callable[[], tuple[Change, ...]],
+    seen: Seen,
     secret: Callable[[str], str | None],
 ) -> Remedies:
     """Everything that acts, joined."""
@@ -94,6 +99,12 @@ def remedies(
         ActionKind.RUN_OUTSIDE: RunOutside(doers, lambda: settings().commands),
     }
     remediation = Remediation(
-        executors, window, lambda: publisher.snapshot, settings, callers=callers, changes=changes, troubled=troubled
+        executors,
+        seen.window,
+        lambda: publisher.snapshot,
+        settings,
+        callers=seen.callers,
+        changes=seen.changes,
+        troubled=troubled,
     )
     return Remedies(remediation, JournaledActions(Actions(store), journal, board.fence), settings)

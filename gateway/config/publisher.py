@@ -61,6 +61,27 @@ class Publisher:
         )
         snapshot_file.write(path, self._snapshot)
 
+    @classmethod
+    def resumed(cls, path: Path, configuration: Configuration, *, clock: Callable[[], float]) -> Publisher:
+        """Go on from the snapshot that lies there: its keys, revocations, directives and fence, this configuration.
+
+        Raises:
+            FileNotFoundError: there is none.
+            CorruptSnapshotError: it cannot be read.
+        """
+        before = snapshot_file.read(path)
+        return cls(
+            path,
+            configuration,
+            clock=clock,
+            revision=before.revision,
+            keys=before.keys,
+            revoked=before.revoked,
+            directives=before.directives,
+            fence=before.fence,
+            key_sets=before.key_sets,
+        )
+
     @property
     def snapshot(self) -> Snapshot:
         """The snapshot in force."""
@@ -203,18 +224,6 @@ def first_snapshot(path: Path, configuration: Configuration, *, clock: Callable[
     Control replaces it as soon as it has asked the store; until then nothing that was revoked works again.
     """
     try:
-        before = snapshot_file.read(path)
+        Publisher.resumed(path, configuration, clock=clock)
     except (FileNotFoundError, CorruptSnapshotError):
         Publisher(path, configuration, clock=clock)
-        return
-    Publisher(
-        path,
-        configuration,
-        clock=clock,
-        revision=before.revision,
-        keys=before.keys,
-        revoked=before.revoked,
-        directives=before.directives,
-        fence=before.fence,
-        key_sets=before.key_sets,
-    )
