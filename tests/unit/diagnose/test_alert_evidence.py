@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from gateway.diagnose import rules
@@ -21,9 +23,14 @@ from gateway.domain.incident import (
 )
 from gateway.domain.topology import Topology
 from gateway.domain.window import Window
+from tests.unit.detect.traffic_model import Flow, Traffic
 from tests.unit.diagnose.test_redaction import HOSTILE
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 NOW = 1_795_253_400.0
+PAIR = ("10.0.0.2:80", "10.0.0.3:80")
 PAYMENTS = Place(upstream="payments")
 SHOP = Topology(upstream_of={"payments": "payments"}, targets={"payments": ("10.0.0.2:80",)})
 
@@ -79,3 +86,25 @@ def test_a_model_sees_no_word_of_an_alert_or_a_deploy():
         assert evil not in shown
         assert "Alertmanager says [" in shown
         assert "-1] was made 38 s before the onset. It concerns payments." in shown
+
+
+def shop_in_trouble(fault: Callable[[Flow], Flow]) -> Window:
+    """Ten minutes of a shop; one target of payments is in trouble for the last."""
+    flows = [Flow("payments", "payments", target, 8.0) for target in PAIR]
+    traffic = Traffic(flows, 3, lambda flow, at: fault(flow) if flow.target == PAIR[0] and at >= NOW - 60 else flow)
+    traffic.run(int(NOW) - 600, int(NOW))
+    return traffic.window
+
+
+def test_an_alert_that_does_not_say_what_is_wrong_is_explained_by_what_stands_out():
+    topology = Topology(upstream_of={"payments": "payments"}, targets={"payments": PAIR})
+    for fault, verb in (
+        (lambda flow: flow._replace(errors=0.9), "fail"),
+        (lambda flow: flow._replace(latency_ms=900.0), "slow"),
+    ):
+        one = incident(alert("Payments are unwell"))
+        evidence, hypotheses = gather(one, shop_in_trouble(fault), NOW, topology)
+        leading = next(hypothesis for hypothesis in hypotheses if not hypothesis.ruled_out)
+        assert leading.target == PAIR[0]
+        assert verb in leading.statement
+        assert not rules.report(one, evidence, hypotheses).inconclusive
