@@ -361,6 +361,15 @@ def _abusive_client(draw: random.Random, began: float, busy: float) -> Fault:
     return Fault("abusive-client", said, began, ended, (*causes, Place(tenant=tenant)), right, flows=(flow,))
 
 
+def _redis_loss(draw: random.Random, began: float, busy: float) -> Fault:
+    """The limiter's Redis is away: most routes count on their own, one refuses everybody, as it was told to."""
+    ended = began + _lasts(draw)
+    del busy
+    said = "the limiter's Redis is away; payments refuses everybody while it is"
+    flows = (Flow(began, ended, without_redis=True),)
+    return Fault("redis-loss", said, began, ended, (Place(part="redis"),), (Right(),), flows=flows)
+
+
 def _retry_storm(draw: random.Random, began: float, busy: float) -> Fault:
     """Payments fails for a while as a whole, and every caller asks again at once, three times."""
     share = _share(draw, 0.4, busy, _PEAK_PER_S["payments"])
@@ -423,6 +432,14 @@ CATALOGUE: tuple[Kind, ...] = (
     ),
     Kind("one-route", "One route of a service fails, the other is well", False, _TELL_ONLY, _TELL, _one_route),
     Kind("slow-route", "One route of a service is slow", False, _TELL_ONLY, _TELL, _slow_route),
+    Kind(
+        "redis-loss",
+        "The limiter's Redis is away",
+        True,
+        _TELL_ONLY,
+        "what each route does meanwhile was decided beforehand; only somebody who mends Redis helps",
+        _redis_loss,
+    ),
     Kind(
         "config-error",
         "A new configuration breaks a service",

@@ -69,6 +69,7 @@ class Flow(msgspec.Struct, frozen=True):
     extra_per_s: float = 0.0
     caller: tuple[str, str, str] = ("", "", "")
     retries: int = 0
+    without_redis: bool = False  # the limiter's Redis does not answer
 
     def on(self, at: float) -> bool:
         """Whether it is so at that time."""

@@ -89,11 +89,16 @@ class Goal(msgspec.Struct, frozen=True):
 def judge(number: int, fault: Fault, played: Played, topology: Topology) -> Result:
     """What became of one fault."""
     own = [one for one in played.incidents if _belongs(one, fault, topology)]
-    own.sort(key=lambda one: one.opened_at)
+    # Trouble of our own has an incident of its own, which says what it is; others beside it show whom it hurts.
+    own.sort(key=lambda one: (not _is_part(one, fault), one.opened_at))
     strays = [one for one in played.incidents if one not in own]
     first = own[0] if own else None
     named = _named(first, played) if first is not None else ()
-    hits = [any(_names(one, cause, topology) for cause in fault.causes) for one in named]
+    hits = (
+        [True]
+        if first is not None and _is_part(first, fault)
+        else [any(_names(one, cause, topology) for cause in fault.causes) for one in named]
+    )
     actions = [action for one in played.incidents for action in one.actions]
     wrong = [action for action in actions if not any(_fits(action, right) for right in fault.right)]
     told_is_right = any(right.kind == NONE for right in fault.right)
@@ -128,6 +133,10 @@ def _belongs(incident: Incident, fault: Fault, topology: Topology) -> bool:
     upstream = topology.upstream_at(incident.place)
     causes = {cause.upstream for cause in fault.causes}
     return "" in causes or any(upstream == cause or cause in topology.callees(upstream) for cause in causes)
+
+
+def _is_part(incident: Incident, fault: Fault) -> bool:
+    return incident.place.part != "" and any(incident.place.part == cause.part for cause in fault.causes)
 
 
 def _named(incident: Incident, played: Played) -> tuple[Hypothesis, ...]:

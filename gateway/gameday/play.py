@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # A person reads the page a minute after it came: what the diagnosis says by then is what counts.
 READ_AFTER_S = 60.0
+_AWAY = "connection refused"
 _CLOSE_WITHIN_S = 900.0  # after the fault is gone
 
 
@@ -76,6 +77,7 @@ class Player:
             room.clock.now = now
             self._mark()
             await self._probe()
+            room.own(_AWAY if world.redis_away(now) else "", world.without_redis)
             await room.look()
             self._rounds += 1
             if self._rounds % RENEW_EVERY == 0:

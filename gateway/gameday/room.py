@@ -20,12 +20,14 @@ from gateway.control.analysis import Diagnostician
 from gateway.control.changes import ChangeLog
 from gateway.control.directives import Board
 from gateway.control.memory import Memory
+from gateway.control.own_looks import limited_routes
 from gateway.detect.detectors import in_service
-from gateway.detect.grouping import Grouper
 from gateway.detect.held import Held
+from gateway.detect.own_trouble import OwnTrouble, WithOurs
 from gateway.diagnose.analyst import Analyst
 from gateway.domain.callers import Callers
 from gateway.domain.identity import Actor, Role
+from gateway.domain.own_health import OwnFacts, RedisFacts
 from gateway.domain.plan import ActionKind
 from gateway.domain.topology import Topology
 from gateway.domain.window import Window
@@ -75,14 +77,16 @@ class Room:
             clock=clock,
             on_applied=self.changes.revision_applied,
         )
+        self._own = OwnFacts()
         self._health: dict[tuple[str, str], TargetHealth] = {}
         memory = Memory(self.kept)
         self.casebook = Casebook(memory, on_open=lambda _open: None, on_action=lambda _action: None)
         detectors = lru_cache(maxsize=1)(in_service)
+        own_trouble = OwnTrouble(lambda: self._own, lambda: self.casebook.open_ones)
         self.pipeline = Pipeline(
             window=self.window,
-            detectors=lambda: detectors(self._detect(), self._held),
-            grouper=lambda: Grouper(self._detect().cooldown_s),
+            detectors=lambda: (*detectors(self._detect(), self._held), own_trouble),
+            grouper=lambda: WithOurs(self._detect().cooldown_s),
             casebook=self.casebook,
             analysis=Diagnostician(
                 self.window,
@@ -134,6 +138,11 @@ class Room:
         after = self._health[upstream, target] = before.after("" if healthy else "no connection", found.health)
         if after.healthy != before.healthy:
             await self.board.health_changed(upstream, target, after.healthy, after.reason)
+
+    def own(self, redis_error: str, without: int) -> None:
+        """How the limiter's Redis is, as control would have found out: its error, and checks made without it so far."""
+        limited = limited_routes(self.snapshot().routes)
+        self._own = OwnFacts(at=self.clock(), redis=RedisFacts(redis_error, without), limited=limited)
 
     def renew(self) -> None:
         """Prolong what the health checks hold."""

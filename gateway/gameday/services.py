@@ -46,6 +46,8 @@ limit = "50/s burst 100 per client"
 name = "payments"
 match = { path = "/payments/*" }
 upstream = "payments"
+limit = "500/s burst 1000 per client"
+limit_unavailable = "closed"
 
 [[routes]]
 name = "items"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.domain.limits import Scope
+from gateway.domain.limits import Scope, WhenUnavailable
 from gateway.domain.snapshot import DirectiveKind
 from gateway.domain.traffic import ErrorKind, RequestRecord
 from gateway.gameday import services
@@ -76,6 +76,10 @@ class World:
         self._limits = {
             route.name: tuple(one for one in route.limits if one.scope is Scope.CLIENT) for route in snapshot.routes
         }
+        self._closed = frozenset(
+            route.name for route in snapshot.routes if route.limit_unavailable is WhenUnavailable.CLOSED
+        )
+        self.without_redis = 0  # limit checks so far
         self._directives: tuple[Directive, ...] = ()
         self._orders: tuple[Directive, ...] = ()  # those about requests instead of targets
         self._tokens: dict[str, tuple[float, float]] = {}
@@ -292,6 +296,8 @@ class World:
 
     def _refused(self, step: Step, caller: Caller, at: float) -> tuple[int, str] | None:
         """What the gateway answers by itself, because of a limit or of an action in force."""
+        if (answer := self._without_redis(step, at)) is not None:
+            return answer
         if caller is services.GREEDY and not self._take("greedy", services.GREEDY_ALLOWED_PER_S, at):
             return 429, ErrorKind.RATE_LIMITED
         tight = 1.0
@@ -308,6 +314,20 @@ class World:
             if not self._take(f"{step.route} {caller.client}", limit.rate * tight, at):
                 return 429, ErrorKind.RATE_LIMITED
         return None
+
+    def _without_redis(self, step: Step, at: float) -> tuple[int, str] | None:
+        """While Redis is away every check is counted, and the route decides."""
+        if not self.redis_away(at) or not self._limits[step.route]:
+            return None
+        self.without_redis += 1
+        if step.route in self._closed:
+            self._touched = True
+            return 503, ErrorKind.LIMITER_UNAVAILABLE
+        return None
+
+    def redis_away(self, at: float) -> bool:
+        """Whether the limiter's Redis does not answer at that time."""
+        return any(flow.without_redis and flow.on(at) for flow in self.flows)
 
     def _ordered(self, order: Directive, caller: Caller, at: float) -> tuple[int, str] | None:
         """What an order about requests means for this one."""
