@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import logging
 import os
@@ -128,7 +127,8 @@ class EventClient:
             self._untold += self._waiting.dropped - before
             if self._thread is None:
                 self._start()
-            self._changed.notify_all()
+            if len(self._waiting) in {1, MOST_BATCH}:  # what the thread waits for; waking it for each costs its caller
+                self._changed.notify_all()
             return taken
 
     def _start(self) -> None:
@@ -172,10 +172,14 @@ class EventClient:
 
     async def aflush(self, timeout_s: float = 5.0) -> bool:
         """:meth:`flush` for asyncio: the event loop goes on meanwhile."""
+        import asyncio  # whoever awaits this has it already; others need not load it
+
         return await asyncio.to_thread(self.flush, timeout_s)
 
     async def aclose(self, timeout_s: float | None = None) -> bool:
         """:meth:`close` for asyncio: the event loop goes on meanwhile."""
+        import asyncio
+
         return await asyncio.to_thread(self.close, timeout_s)
 
     def __enter__(self) -> Self:
