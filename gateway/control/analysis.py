@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.diagnose.analyst import Analyst
     from gateway.diagnose.language_model import LanguageModel
     from gateway.diagnose.questions import Samples
+    from gateway.diagnose.senders import KnownSenders
     from gateway.domain.incident import Change, Incident
     from gateway.domain.policy import DiagnoseSettings
     from gateway.domain.snapshot import Snapshot
@@ -48,6 +49,7 @@ class Diagnostician:
         memory: Remembered | None = None,
         witness: Witness | None = None,
         watch_model: Callable[[str], None] = lambda _why_not: None,
+        senders: KnownSenders | None = None,
     ) -> None:
         self._window = window
         self._snapshot = snapshot
@@ -60,13 +62,14 @@ class Diagnostician:
         self._memory = memory
         self._witness = witness
         self._watch_model = watch_model
+        self._senders = senders
 
     async def by_rules(self, incident: Incident, now: float) -> Diagnosis:
         """Evidence, hypotheses and the rule-based report."""
         if incident.signal is Signal.SELF:
             return await self._of_ours(incident, now)
         topology = Topology.of(self._snapshot())
-        evidence, hypotheses = gather(incident, self._window, now, topology, self._changes())
+        evidence, hypotheses = gather(incident, self._window, now, topology, self._changes(), self._senders)
         worth = self._memory.worth if self._memory is not None else float
         plain = rules.report(incident, evidence, hypotheses, calibrate=worth)
         diagnosis = Diagnosis(now, evidence, hypotheses, plain)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from gateway.admin.exposition import Meters
     from gateway.domain.callers import Callers
+    from gateway.domain.senders import Senders
     from gateway.domain.traffic import BatchHeader, RequestRecord
     from gateway.domain.window import Cell, Window
 
@@ -50,6 +51,7 @@ class Traffic:
         live: who watches requests.
         on_counters: given each batch's counters of a worker.
         callers: who asks for what.
+        senders: whose requests ended how.
     """
 
     def __init__(
@@ -59,12 +61,14 @@ class Traffic:
         live: LiveTail,
         on_counters: Callable[[Mapping[str, float]], None],
         callers: Callers | None = None,
+        senders: Senders | None = None,
     ) -> None:
         self._window = window
         self._meters = meters
         self._live = live
         self._on_counters = on_counters
         self._callers = callers
+        self._senders = senders
         self.store_up = True
         self.lost = 0
 
@@ -76,6 +80,8 @@ class Traffic:
         self._live.publish(records)
         if self._callers is not None:
             self._callers.note(records)
+        if self._senders is not None:
+            self._senders.note(records)
         self._on_counters(header.counters)
 
     def on_lost(self, records: int) -> None:

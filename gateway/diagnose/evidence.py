@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.diagnose import changes as changes_
 from gateway.diagnose import hypotheses as hypotheses_
+from gateway.diagnose import senders as senders_
 from gateway.diagnose.alerts import alerts
 from gateway.diagnose.attribution import Leaf, Pattern, Values, attribute
 from gateway.diagnose.before_and_now import ATTRIBUTES, BeforeAndNow
@@ -24,6 +25,7 @@ from gateway.domain.incident import Change, Incident, Place, Signal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from gateway.diagnose.senders import KnownSenders
     from gateway.domain.diagnosis import Evidence, Hypothesis
     from gateway.domain.topology import Topology
     from gateway.domain.window import Window
@@ -33,7 +35,12 @@ _LONGEST_DIFFERENCE = 2000
 
 
 def gather(
-    incident: Incident, window: Window, now: float, topology: Topology, changes: Iterable[Change] = ()
+    incident: Incident,
+    window: Window,
+    now: float,
+    topology: Topology,
+    changes: Iterable[Change] = (),
+    senders: KnownSenders | None = None,
 ) -> tuple[tuple[Evidence, ...], tuple[Hypothesis, ...]]:
     """What can be said about the incident from recent traffic, and its possible causes, best first.
 
@@ -43,6 +50,7 @@ def gather(
         now: seconds since the epoch.
         topology: who calls whom.
         changes: what was changed on purpose lately, in any order.
+        senders: how requests of callers ended, where that is known.
     """
     facts = Facts()
     spans = BeforeAndNow(window, incident.onset, now)
@@ -68,6 +76,10 @@ def gather(
     victim_ids = _victims(facts, blames, verb)
     _undeclared(facts, blames, topology.upstream_at(incident.place))
     cited.hurt()
+    if senders is not None and (upstream := topology.upstream_at(suspect)):
+        limit = spans.slow_limits().get(upstream) if latency else None
+        if limit is not None or not latency:
+            senders_.troubled(facts, senders, _cells(spans), upstream, slower_than_us=limit)
     alerts(facts, incident)
     blamed_change = _changes(facts, changes, spans.since, suspect, topology)
     carried = tuple(identifier for identifier in (*shared, *victim_ids, *blamed_change) if identifier)
@@ -91,6 +103,10 @@ def _looks_slow(spans: BeforeAndNow, incident: Incident, topology: Topology) -> 
         for latency in (False, True)
     )
     return slow and not fails
+
+
+def _cells(spans: BeforeAndNow) -> senders_.Spans:
+    return senders_.Spans(spans.since, spans.until, spans.before)
 
 
 def _candidates(

@@ -25,6 +25,7 @@ _HOSTILE_KEYS = {
     "tenant": "tenant",
     "change": "change",
     "client": "client",
+    "subject": "subject",
     "agent": "agent",
     "path": "path",
     "runbook": "runbook",
