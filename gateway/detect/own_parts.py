@@ -22,6 +22,7 @@ _FAR_S = 30.0  # clocks so far apart let tokens in or out that should not be
 _TOLD_S = 120.0  # what happened at one moment is spoken of for so long
 _SILENT_S = 1800.0  # a channel or model nobody used for so long may be well again
 _TWICE = 2
+_REFUSES = 3  # deliveries in a row that failed: two may be a receiver that is being restarted
 _NAMED = 5
 
 
@@ -84,7 +85,7 @@ def _redis(facts: OwnFacts) -> Iterator[Symptom]:
     yield Symptom(
         Part.REDIS,
         severity if effects else Severity.P4,
-        f"Our own limiter store does not answer: {facts.redis.error}",
+        f"Our own limiter store does not answer ({facts.redis.error})",
         "; ".join(effects) or "no route has limits, so nothing else changes",
         counted=facts.redis.without,
         counting="limit checks were made without it: at most as many requests passed beyond a limit",
@@ -168,7 +169,7 @@ def _model(facts: OwnFacts, now: float) -> Iterator[Symptom]:
 
 
 def _channels(facts: OwnFacts, now: float) -> Iterator[Symptom]:
-    broken = [one for one in facts.channels if one.failures >= _TWICE and now - one.tried_at < _SILENT_S]
+    broken = [one for one in facts.channels if one.failures >= _REFUSES and now - one.tried_at < _SILENT_S]
     every = len(broken) == len(facts.channels)
     for one in broken:
         others = "no channel is left: only the dashboard tells" if every else "the other channels are told instead"

@@ -122,7 +122,7 @@ async def test_a_channel_that_answers_500_is_in_trouble_until_it_takes_a_message
         async with Poster() as poster:
             secrets = {"URL": f"http://127.0.0.1:{slack.port}/services/T/B/x"}
             outbox = Outbox(MemoryStore(), configured, build(configured, secrets.get, poster), watch=own.delivered)
-            for number in range(2):
+            for number in range(3):
                 await outbox.post(trial_message(float(number)))
                 await outbox.deliver_due(time.time())
             assert await names(own) == ["notify:ops"]

@@ -82,7 +82,7 @@ def facts(**changes):
         ),
         pytest.param({"model": ModelFacts("openai", 3, NOW - 60)}, "model", "P4", "the last 3 reports", id="model"),
         pytest.param(
-            {"channels": (ChannelFacts("ops", "slack", 2, NOW), ChannelFacts("desk", "email"))},
+            {"channels": (ChannelFacts("ops", "slack", 3, NOW), ChannelFacts("desk", "email"))},
             "notify:ops",
             "P3",
             "the other channels are told instead",
@@ -144,7 +144,7 @@ def test_a_part_in_trouble_is_told_with_its_effect(known, name, severity, said):
         pytest.param(
             {"certificates": (CertificateFacts("c", "clients", NOW + 30 * DAY_S),)}, id="certificate-for-long"
         ),
-        pytest.param({"channels": (ChannelFacts("ops", "slack", 1, NOW),)}, id="one-failed-delivery"),
+        pytest.param({"channels": (ChannelFacts("ops", "slack", 2, NOW),)}, id="two-failed-deliveries"),
         pytest.param({"channels": (ChannelFacts("ops", "slack", 9, NOW - 3600),)}, id="a-channel-nobody-used-lately"),
         pytest.param({"clock": ClockFacts(10.0, NOW - 600)}, id="a-jump-long-ago"),
     ],
@@ -195,7 +195,7 @@ def test_it_takes_three_looks_of_four_to_open():
     assert isinstance(decision, Open)
     assert (decision.dedup_key, decision.title) == (
         "self:redis",
-        "Our own limiter store does not answer",
+        "Our own limiter store does not answer (no connection can be made)",
     )
 
 
