@@ -70,6 +70,13 @@ def test_grafana_names_the_rule_that_has_no_data_and_links_to_its_panel():
     assert (found.words.name, found.words.link) == ("Payments latency", "https://grafana/d/1?viewPanel=2")
 
 
+def test_the_test_button_of_grafana_opens_nothing():
+    test = alertmanager(labels={"alertname": "TestAlert", "instance": "Grafana", "grafana_folder": "x"})
+    body = read(AlertSource.GRAFANA, delivery(test, alertmanager()))
+    assert [alert.words.name for alert in body.alerts] == ["HighErrors"]
+    assert body.wrong == ()
+
+
 def datadog(**values: str) -> bytes:
     """The shipped payload with its variables filled in as Datadog does it."""
     text = (ROOT / "dashboards" / "datadog-webhook.json").read_text()
