@@ -11,6 +11,7 @@ from gateway.control.key_sets import KeySets
 from gateway.control.other_nodes import OtherNodes
 from gateway.control.traffic import LiveTail, Traffic
 from gateway.domain.callers import Callers
+from gateway.domain.senders import Senders
 from gateway.domain.window import Window
 from gateway.identity.key_set_fetch import KeySetFetcher
 from gateway.notify.addresses import refusal
@@ -33,6 +34,7 @@ class Collecting(NamedTuple):
     traffic: Traffic
     window: Window
     callers: Callers
+    senders: Senders
     meters: Meters
     live: LiveTail
     key_sets: KeySets
@@ -51,14 +53,14 @@ async def collecting(
     clock: Callable[[], float],
 ) -> Collecting:
     """Everything that reads traffic, joined and begun; the stack ships the rest at the end."""
-    window, callers, meters, live = Window(), Callers(), Meters(), LiveTail()
+    window, callers, senders, meters, live = Window(), Callers(), Senders(), Meters(), LiveTail()
     fetcher = await stack.enter_async_context(KeySetFetcher(refusal))
     key_sets = KeySets(publisher, fetcher, count=meters.count, clock=clock, random=random.random)
-    traffic = Traffic(window, meters, live, key_sets.on_counters, callers)
+    traffic = Traffic(window, meters, live, key_sets.on_counters, callers, senders)
     records, buckets = Records(store), Buckets(store)
     others = OtherNodes(buckets, window, folder.node(), alone=store.is_sqlite, clock=clock)
     await others.warm(clock() - baseline_s)
     shipper = Shipper(folder.spool, records, traffic, node=folder.node())
     await shipper.start()
     stack.push_async_callback(shipper.drain)
-    return Collecting(shipper, traffic, window, callers, meters, live, key_sets, records, buckets, others)
+    return Collecting(shipper, traffic, window, callers, senders, meters, live, key_sets, records, buckets, others)

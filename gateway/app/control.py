@@ -131,7 +131,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         collected = await collecting(
             stack, folder, store, publisher, baseline_s=document.detect.baseline_s, clock=clock
         )
-        shipper, traffic, window, callers, meters, live, key_sets, records, buckets, others = collected
+        shipper, traffic, window, callers, senders, meters, live, key_sets, records, buckets, others = collected
 
         # Acting on the edge, and the health of targets.
         board = Board(publisher, Directives(store), clock=clock)
@@ -223,6 +223,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
                 memory,
                 clock=clock,
                 samples=records,
+                senders=senders,
                 shelf=shelf,
                 witness=witness,
                 watch_model=lambda why_not: own.reported(why_not),  # noqa: PLW0108 - made further down
