@@ -6,33 +6,33 @@ It is asked beside everything else: while it is away or slow, an incident is ope
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
-
 from gateway import logs
+from gateway.control.found_elsewhere import FoundElsewhere
+from gateway.control.runbook_index import take_over
 from gateway.detect.others_figures import OthersFigures
 from gateway.diagnose.other_logs import of_figures, of_lines
-from gateway.domain.incident import AlertSource, AlertWords, ExternalAlert, Signal
+from gateway.domain.incident import Signal
 from gateway.domain.paging import RequestFilter
 from gateway.domain.topology import Topology
 from gateway.errors import OutwardError, SentinelError, StoreUnavailableError
 from gateway.ingest import elasticsearch_queries as queries
 from gateway.ingest.elasticsearch import Elasticsearch
-from gateway.ingest.reported import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from gateway.control.found_elsewhere import AlertDesk
+    from gateway.control.runbook_index import RunbookStore
     from gateway.detect.held import Held
     from gateway.diagnose.other_logs import Told
     from gateway.domain.diagnosis import Diagnosis
-    from gateway.domain.incident import Anomaly, Incident
+    from gateway.domain.incident import Incident
     from gateway.domain.other_logs import LogLine
     from gateway.domain.paging import Page
     from gateway.domain.policy import DetectSettings
-    from gateway.domain.runbook import Runbook
     from gateway.domain.snapshot import Snapshot
     from gateway.domain.sources import ElasticsearchSettings
     from gateway.domain.traffic import RequestRecord
@@ -43,44 +43,14 @@ ASK_S = 2.0  # a report does not wait longer for log lines
 AGAIN_S = 30.0  # an incident's lines are asked for again no sooner
 REST_S = 60.0  # after a failure, reports do without it for so long
 RUNBOOKS_S = 600.0
-CLEAR_MINUTES = 2  # without a finding, until an alert is over
 LOST_S = 1800.0  # without an answer, until what it said last counts no more
 IDLE_S = 5.0
-MOST_RUNBOOKS = 300
 _BEFORE_S = 1800.0
 _MOST_INCIDENTS = 64
 _MOST_SAMPLES = 50
 _FAILED_CLASS = 5
 
 _log = logs.get("control")
-
-
-class AlertDesk(Protocol):
-    """Where what was found becomes a finding of detection."""
-
-    async def note(self, alerts: Sequence[ExternalAlert]) -> None:
-        """Keep them. Raises StoreUnavailableError."""
-        ...
-
-    def firing(self) -> Sequence[ExternalAlert]:
-        """Those that fire."""
-        ...
-
-
-class RunbookStore(Protocol):
-    """Where runbooks are kept and searched."""
-
-    async def of_source(self, source: str) -> Sequence[Runbook]:
-        """All that came from there."""
-        ...
-
-    async def save(self, runbook: Runbook) -> None:
-        """Keep it. Raises InvalidInputError when there are too many."""
-        ...
-
-    async def delete(self, runbook_id: str) -> None:
-        """Raises NotFoundError."""
-        ...
 
 
 class Samples(Protocol):
@@ -128,7 +98,7 @@ class SecondWitness:
         self._exchange = exchange
         self._settings = settings
         self._secret = secret
-        self._alerts = alerts
+        self._found = FoundElsewhere(alerts)
         self._runbooks = runbooks
         self._samples = samples
         self._snapshot = snapshot
@@ -139,7 +109,6 @@ class SecondWitness:
         self._held = held
         self._judged_by = detect()
         self._figures = OthersFigures(self._judged_by, SETTLE_S, held)
-        self._calm: Counter[str] = Counter()  # alert → minutes without a finding
         self._answered_at = clock()
         self._runbooks_at = 0.0
         self._rest_until = 0.0
@@ -161,17 +130,17 @@ class SecondWitness:
         """One round: figures, and now and then runbooks; where nothing is asked any more, what was said is over."""
         now = self._clock()
         if settings is None or not settings.metrics_index:
-            await self._try("alerts", self._end([*self._mine().values()], now, resolved=False))
+            await self._try("alerts", self._found.end_all(now))
         if settings is None:
             return
         asked = await self._try("figures", self._poll(settings, now)) if settings.metrics_index else True
         if settings.runbook_index and now >= self._runbooks_at + RUNBOOKS_S:
-            asked = await self._try("runbooks", self._sync_runbooks(settings, now)) and asked
+            asked = await self._try("runbooks", self._take_over(settings, now)) and asked
         self._count("ok" if asked else "failed")
         if asked:
             self._answered_at = now
         elif now - self._answered_at > LOST_S:
-            await self._try("alerts", self._end([*self._mine().values()], now, resolved=False))
+            await self._try("alerts", self._found.end_all(now))
 
     async def heard(self, incident: Incident, diagnosis: Diagnosis) -> Sequence[Told]:
         """What it says about an incident; never fails, and takes no longer than two seconds."""
@@ -248,60 +217,10 @@ class SecondWitness:
         self._figures.take(queries.read_figures(answer, settings), now)
         found = self._figures.examine(now)
         if found is not None:
-            await self._judge(found, now)
+            await self._found.judge(found, Topology.of(self._snapshot()).targets, now)
 
-    def _mine(self) -> dict[str, ExternalAlert]:
-        return {one.fingerprint: one for one in self._alerts.firing() if one.source is AlertSource.ELASTICSEARCH}
-
-    async def _judge(self, found: Sequence[Anomaly], now: float) -> None:
-        """Alerts begin with a finding and end after some minutes without one."""
-        known = Topology.of(self._snapshot()).targets
-        mine = self._mine()
-        told: dict[str, ExternalAlert] = {}
-        for anomaly in found:
-            if anomaly.place.upstream not in known:
-                continue  # nobody could act on it here; as evidence its figures still count
-            alert = _alert(anomaly, now)
-            before = told.get(alert.fingerprint) or mine.get(alert.fingerprint)
-            if before is not None:
-                alert = msgspec.structs.replace(
-                    alert,
-                    starts_at=min(before.starts_at, alert.starts_at),
-                    received_at=before.received_at,
-                    severity=min(alert.severity, told[alert.fingerprint].severity)
-                    if alert.fingerprint in told
-                    else alert.severity,
-                )
-            told[alert.fingerprint] = alert
-        for key in mine:
-            self._calm[key] = 0 if key in told else self._calm[key] + 1
-        over = [one for key, one in mine.items() if self._calm[key] >= CLEAR_MINUTES]
-        if told:
-            await self._alerts.note(list(told.values()))
-        await self._end(over, now, resolved=True)
-
-    async def _end(self, alerts: Sequence[ExternalAlert], now: float, *, resolved: bool) -> None:
-        for one in alerts:
-            self._calm.pop(one.fingerprint, None)
-        if alerts:
-            await self._alerts.note(
-                [msgspec.structs.replace(one, ended_at=now, heard_at=now, resolved=resolved) for one in alerts]
-            )
-
-    # Runbooks.
-
-    async def _sync_runbooks(self, settings: ElasticsearchSettings, now: float) -> None:
-        hits = await self._client(settings).documents(
-            settings.runbook_index, queries.all_runbooks(), most=MOST_RUNBOOKS
-        )
-        found = {one.id: one for hit in hits if (one := queries.read_runbook(hit, now)) is not None}
-        known = {one.id: one for one in await self._runbooks.of_source("elasticsearch")}
-        for key, one in found.items():
-            before = known.pop(key, None)
-            if before is None or msgspec.structs.replace(before, updated_at=now) != one:
-                await self._runbooks.save(one)
-        for gone in known:
-            await self._runbooks.delete(gone)
+    async def _take_over(self, settings: ElasticsearchSettings, now: float) -> None:
+        await take_over(self._client(settings), settings.runbook_index, self._runbooks, now)
         self._runbooks_at = now
 
     async def _try(self, what: str, step: Awaitable[None]) -> bool:
@@ -321,16 +240,3 @@ class SecondWitness:
         elif before and not why:
             _log.info("elasticsearch.back", asked=what)
         self._trouble[what] = why
-
-
-def _alert(anomaly: Anomaly, now: float) -> ExternalAlert:
-    return ExternalAlert(
-        fingerprint=fingerprint(AlertSource.ELASTICSEARCH, f"{anomaly.place.upstream}:{anomaly.signal}"),
-        source=AlertSource.ELASTICSEARCH,
-        severity=anomaly.severity,
-        place=anomaly.place,
-        starts_at=anomaly.onset,
-        received_at=now,
-        heard_at=now,
-        words=AlertWords(name=f"{anomaly.signal} of {anomaly.place.upstream}", summary=anomaly.reason),
-    )
