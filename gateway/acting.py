@@ -8,6 +8,7 @@ the outcome is unknown: it never begins a second time.
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -41,6 +42,7 @@ NEWS = {
     "action.restored": What.RETURNED,
     "action.reverted": What.RETURNED,
 }
+_NUMBERS = re.compile(r"\d[\d.,]*")
 _LOST = "control ended after it was begun and before its end was known"
 
 _log = logs.get("pipeline")
@@ -114,8 +116,10 @@ class Acting:
         if incident.diagnosis is None or _active(incident):
             return False
         plan = self._remediation.plan(incident, incident.diagnosis, now)
-        if not plan.actions and not incident.actions and self._refusals.get(incident_id) != plan.why_not:
-            self._refusals[incident_id] = plan.why_not
+        # The same reasons with other numbers are no news; each pass has its own, and they would crowd out the story.
+        why_not = tuple(_NUMBERS.sub("", why) for why in plan.why_not)
+        if not plan.actions and not incident.actions and self._refusals.get(incident_id) != why_not:
+            self._refusals[incident_id] = why_not
             await self._cases.save(incident, TimelineEntry(now, "plan.empty", " ".join(plan.why_not)))
         for action in plan.actions:
             await self._propose(action, now)

@@ -39,7 +39,9 @@ def conclusive(hypotheses: Sequence[Hypothesis]) -> bool:
 def from_patterns(patterns: Sequence[Pattern], topology: Topology, verb: str) -> list[Hypothesis]:
     """Ranked hypotheses without evidence; a pattern that only narrows a better one is left out."""
     kept: list[tuple[Values, Pattern]] = []
-    for pattern in (_as_whole(one, topology) for one in patterns):
+    # "All POST requests" holds whatever goes wrong where things are changed: it comes after all that names a place.
+    placed = sorted(patterns, key=lambda one: {name for name, _ in simplest(one)} == {"method"} and not one.members)
+    for pattern in (_as_whole(one, topology) for one in placed):
         values = simplest(pattern)
         if pattern.score <= 0 or any(set(better) <= set(pattern.values) for better, _ in kept):
             continue
@@ -55,7 +57,7 @@ def from_patterns(patterns: Sequence[Pattern], topology: Topology, verb: str) ->
 
 def _as_whole(pattern: Pattern, topology: Topology) -> Pattern:
     """All targets of a service together are the service, said shortly; others may stand in its past only."""
-    upstream = pattern.get("upstream")
+    upstream = pattern.get("upstream") or _upstream_of(pattern.get("target"), topology)
     varied = {name for member in pattern.members for name, _ in member} - {"target", "upstream", "route"}
     named = {value for member in pattern.members for name, value in member if name == "target"}
     routes = {value for member in pattern.members for name, value in member if name == "route"}

@@ -37,6 +37,7 @@ _LOOK_AT = {
     ErrorKind.UPSTREAM_TIMEOUT: "look for what it waits for (database, locks, a full pool): no answer came in time",
     ErrorKind.UPSTREAM_PROTOCOL: "look at what else answers on that port: the answers were not valid HTTP",
     ErrorKind.UPSTREAM_TRUNCATED: "look for crashes and restarts: answers were cut short",
+    ErrorKind.APP_FAILED: "look for its exceptions in the application's log: it raised, or gave no answer",
     ErrorKind.OVERLOADED: "look for what holds its connections: the gateway's queue for it was full",
 }
 

@@ -42,6 +42,7 @@ _SPOKEN = {
     "upstream_timeout": ("timeout", "pool", "lock", "database"),
     "upstream_protocol": ("protocol", "port"),
     "upstream_truncated": ("truncated", "crash", "restart"),
+    "app_failed": ("exception", "crash", "traceback"),
     "overloaded": ("overload", "queue", "saturation"),
 }
 

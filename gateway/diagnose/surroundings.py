@@ -24,6 +24,7 @@ _ENDINGS = {
     ErrorKind.UPSTREAM_TIMEOUT: "no answer came in time",
     ErrorKind.UPSTREAM_PROTOCOL: "the answer was not valid HTTP",
     ErrorKind.UPSTREAM_TRUNCATED: "the answer was cut short",
+    ErrorKind.APP_FAILED: "the application raised, or gave no answer",
     ErrorKind.OVERLOADED: "the gateway's queue for it was full",
     "": "the service itself answered with an error",
 }

@@ -24,6 +24,9 @@ _FEWEST = 20.0  # expected requests; fewer say nothing
 _SUREST = 0.97
 
 
+_Names = tuple[tuple[str, str], ...]
+
+
 class _Change(NamedTuple):
     """How much was asked of what was to be expected."""
 
@@ -55,14 +58,36 @@ def of_traffic(spans: BeforeAndNow, topology: Topology) -> list[Hypothesis]:
         return []
     falls = whole.now < whole.expected
     found = [_everybody(list(leaves.values()), whole, falls=falls)]
-    for position, name in enumerate(("route", "upstream", "tenant")):
-        for value in sorted({values[position] for values in leaves} - {""}):
-            inside = _sum([change for values, change in leaves.items() if values[position] == value])
-            if inside.expected < _NOT_ALL * whole.expected and (name != "route" or _one_of_several(value, topology)):
-                found.append(_part(name, value, inside, whole, falls=falls, topology=topology))
-    standing = sorted((one for one in found if one.score >= _LEAST), key=lambda one: -one.score)[:MOST]
+    for names, inside in _parts(leaves, topology).items():
+        if inside.expected < _NOT_ALL * whole.expected:
+            found.append(_part(dict(names), inside, whole, falls=falls))
+    # What says more goes first among those that explain about as much, and stands for what it says more exactly.
+    ordered = sorted(found, key=lambda one: (-round(one.score, 1), -len(_named(one)), -one.score))
+    standing: list[Hypothesis] = []
+    for one in ordered:
+        said = [_named(other) for other in standing if _named(one) and _named(other)]
+        if one.score >= _LEAST and not any(_named(one) < other or other < _named(one) for other in said):
+            standing.append(one)
+    standing = standing[:MOST]
     total = sum(one.score for one in standing)
     return with_margins([_shared(one, total) for one in standing])
+
+
+def _parts(leaves: dict[tuple[str, ...], _Change], topology: Topology) -> dict[_Names, _Change]:
+    """Every route, upstream and tenant, and every tenant at each of the others, with what it asks."""
+    parts: dict[_Names, list[_Change]] = {}
+    for (route, upstream, tenant), change in leaves.items():
+        at = route if route and _one_of_several(route, topology) else ""
+        places: list[_Names] = [(("upstream", upstream),)] + ([(("route", at), ("upstream", upstream))] if at else [])
+        whose: list[_Names] = [(("tenant", tenant),)] if tenant else []
+        for names in (*places, *whose, *(place + one for place in places for one in whose)):
+            parts.setdefault(names, []).append(change)
+    return {names: _sum(parts[names]) for names in sorted(parts)}
+
+
+def _named(one: Hypothesis) -> frozenset[tuple[str, str]]:
+    pairs = (("route", one.route), ("upstream", one.upstream), ("tenant", one.tenant))
+    return frozenset(pair for pair in pairs if pair[1])
 
 
 def _one_of_several(route: str, topology: Topology) -> bool:
@@ -95,22 +120,24 @@ def _everybody(leaves: list[_Change], whole: _Change, *, falls: bool) -> Hypothe
     return Hypothesis(id="", statement=statement, score=max(0.0, 2 * alike / whole.expected - 1))
 
 
-def _part(name: str, value: str, inside: _Change, whole: _Change, *, falls: bool, topology: Topology) -> Hypothesis:
-    """One value: by how much of the change it holds, less what the rest changed the same way."""
+def _part(names: dict[str, str], inside: _Change, whole: _Change, *, falls: bool) -> Hypothesis:
+    """A part: by how much of the change it holds, less what the rest changed the same way."""
     change = whole.toward(falls)
     coverage = min(1.0, max(0.0, inside.toward(falls) / change)) if change > 0 else 0.0
     rest = _Change(whole.now - inside.now, whole.expected - inside.expected)
     within = inside.toward(falls) / max(inside.expected, 1.0)
     beside = rest.toward(falls) / max(rest.expected, 1.0)
     apart = max(0.0, 1 - max(0.0, beside) / within) if within > 0 else 0.0
-    shown = quoted(value) if name == "tenant" else value
-    statement = f"{name.capitalize()} {shown} has {_times(inside)} of its usual traffic"
+    route, upstream, tenant = (names.get(name, "") for name in ("route", "upstream", "tenant"))
+    place = f"route {route}" if route else f"upstream {upstream}" if upstream else ""
+    who = f"tenant {quoted(tenant)}" if tenant else ""
+    said = " on ".join(part for part in (who, place) if part)
     return Hypothesis(
         id="",
-        statement=statement,
-        upstream=value if name == "upstream" else topology.upstream_of.get(value, "") if name == "route" else "",
-        route=value if name == "route" else "",
-        tenant=value if name == "tenant" else "",
+        statement=f"{said[0].upper()}{said[1:]} has {_times(inside)} of its usual traffic",
+        upstream=upstream,
+        route=route,
+        tenant=tenant,
         score=coverage * apart,
     )
 

@@ -236,7 +236,8 @@ class World:
         else:  # configured, and nobody is there
             seconds, status, error = 0.001, 502, ErrorKind.UPSTREAM_UNAVAILABLE
             self._touched = True
-        if status < _FAILED and not error:
+        # One that hangs does so before it calls anybody: what it would have called is not asked.
+        if status < _FAILED and not error and seconds < self._timeouts[step.service]:
             for callee in CALLS.get(step.service, ()):
                 end = self._call(callee, caller, began + seconds / 2, services.CALL_TIMEOUT_S)
                 seconds += end.seconds

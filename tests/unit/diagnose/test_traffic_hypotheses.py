@@ -59,6 +59,13 @@ def test_an_upstream_all_of_whose_routes_changed_is_named_as_such():
     assert (first.route, first.upstream) == ("", "catalog")
 
 
+def test_one_tenant_on_one_route_is_both_at_once():
+    found = of_traffic(spans(lambda route, tenant: 6.0 if (route, tenant) == ("search", "acme") else 1.0), TOPOLOGY)
+    first = found[0]
+    assert (first.route, first.upstream, first.tenant) == ("search", "catalog", "acme")
+    assert first.statement == 'Tenant "acme" on route search has 6.0 times of its usual traffic'
+
+
 def test_without_a_past_nothing_is_said():
     window = Window()
     window.add(START, {SeriesKey("items", "catalog", "t1", "acme", "GET", 200, ""): Tally(requests=50)})
