@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.domain.limits import LimitMode, Scope
 from gateway.domain.plan import Action, ActionKind, Risk
 from gateway.domain.traffic import ErrorKind
+from gateway.remediate.ejection import look_back
 from gateway.remediate.harm import Pressure, harm, pressure, share_of
 from gateway.remediate.situation import Assessment, Draft, Refusal, Situation
 from gateway.remediate.wording import counted, percent, span, what_is_bad
@@ -186,18 +187,26 @@ def _limits(route: Route) -> tuple[Limit, ...]:
     )
 
 
+def _since(situation: Situation) -> tuple[float, float]:
+    """From when on requests are counted, and over how many seconds: the fault's own time."""
+    start = look_back(situation.begun, situation.now)
+    return start, max(situation.now - situation.now % 5 - start, 5.0)
+
+
 def _asked(situation: Situation, route: Route) -> float:
-    """Requests per second on a route in the last minute."""
-    clients = situation.callers.asked(situation.now - 60, situation.now, frozenset({route.name}))
-    return sum(count for caller, count in clients.items() if caller.startswith("client ")) / 60
+    """Requests per second on a route since it began."""
+    start, span_s = _since(situation)
+    clients = situation.callers.asked(start, start + span_s, frozenset({route.name}))
+    return sum(count for caller, count in clients.items() if caller.startswith("client ")) / span_s
 
 
 def _left(situation: Situation, route: Route, factor: float) -> float:
     """Requests per second that would pass if the tightest of a route's limits were multiplied by ``factor``."""
     limit = min(_limits(route), key=lambda one: one.rate)
     kind = "client " if limit.scope is Scope.CLIENT else "subject "
-    asked = situation.callers.asked(situation.now - 60, situation.now, frozenset({route.name}))
-    return sum(min(count / 60, limit.rate * factor) for caller, count in asked.items() if caller.startswith(kind))
+    start, span_s = _since(situation)
+    asked = situation.callers.asked(start, start + span_s, frozenset({route.name}))
+    return sum(min(count / span_s, limit.rate * factor) for caller, count in asked.items() if caller.startswith(kind))
 
 
 def _cheapest_first(situation: Situation, upstream: str, share: float) -> tuple[tuple[str, float], ...]:
@@ -206,9 +215,8 @@ def _cheapest_first(situation: Situation, upstream: str, share: float) -> tuple[
     if not plans:
         return ()
     of_tenant = situation.snapshot.tenant_plans
-    sums = situation.window.sums(
-        situation.now - 60, situation.now, by=("tenant",), where=lambda key: key.upstream == upstream
-    )
+    start, span_s = _since(situation)
+    sums = situation.window.sums(start, start + span_s, by=("tenant",), where=lambda key: key.upstream == upstream)
     by_plan: dict[str, int] = dict.fromkeys(plans, 0) | {"": 0}
     for (tenant,), tally in sums.items():
         by_plan[of_tenant.get(str(tenant), "")] += tally.requests

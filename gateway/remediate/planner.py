@@ -12,7 +12,7 @@ from gateway.domain.incident import Signal
 from gateway.domain.plan import ACTIVE, FOR_GOOD, Action, ActionKind, ActionState, Risk
 from gateway.domain.topology import Topology
 from gateway.remediate.catalogue import CATALOGUE
-from gateway.remediate.situation import Draft, Plan, Refusal, Situation
+from gateway.remediate.situation import Draft, Plan, Refusal, Situation, leads_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -59,7 +59,9 @@ def candidates(
     actions: list[Action] = []
     why_not: list[str] = []
     for cause in causes:
-        if cause.upstream and not topology.touches(shows, cause.upstream):
+        if cause.upstream and not (
+            topology.touches(shows, cause.upstream) or _behind_one_split(shows, cause.upstream, snapshot)
+        ):
             # Its own incident acts there, and only there can it be judged whether that helped.
             why_not.append(f"{cause.upstream} neither calls {_services(shows, topology)} nor is called by it.")
             continue
@@ -106,6 +108,12 @@ def _leading(diagnosis: Diagnosis) -> tuple[Hypothesis, ...]:
         return ()
     best = max(one.score for one in standing)
     return tuple(one for one in standing if one.score >= best * _CLOSE_ENOUGH)[:_MOST]
+
+
+def _behind_one_split(shows: Iterable[Place], upstream: str, snapshot: Snapshot) -> bool:
+    """Whether one of the places lies on a route that divides its requests between that upstream and others."""
+    routes = [route for route in snapshot.routes if route.split is not None and upstream in leads_to(route)]
+    return any(place.route == route.name or place.upstream in leads_to(route) for place in shows for route in routes)
 
 
 def _services(shows: Iterable[Place], topology: Topology) -> str:
