@@ -33,6 +33,7 @@ class ErrorKind(StrEnum):
     UPSTREAM_TIMEOUT = "upstream_timeout"
     UPSTREAM_PROTOCOL = "upstream_protocol"
     UPSTREAM_TRUNCATED = "upstream_truncated"
+    APP_FAILED = "app_failed"  # the application that embeds the gateway raised, or gave no answer
     CLIENT_GONE = "client_gone"
     INTERNAL = "internal"
 

@@ -66,13 +66,13 @@ class GuardedApp:
             await app(inner, self._read, self._write)
         except Exception:
             if self._refusal is None or self._started:
-                exchange.error = exchange.error or ErrorKind.INTERNAL
+                exchange.error = exchange.error or ErrorKind.APP_FAILED
                 raise
         if self._refusal is not None and not self._started:
             await send_own(exchange, self._refusal, self._send)
         elif not self._ended and not exchange.error:  # what the server answers to an app that answers nothing
             exchange.status = exchange.status or 500
-            exchange.error = ErrorKind.INTERNAL
+            exchange.error = ErrorKind.APP_FAILED
 
     async def _read(self) -> Any:
         message = await self._receive()

@@ -121,7 +121,7 @@ class _Driver:
             exchange.error = exchange.error or ErrorKind.INTERNAL
             if exchange.status:  # an answer has begun: only the server can abort it now
                 raise
-            await send_own(exchange, Refusal(500, ErrorKind.INTERNAL, "The gateway failed.", close=True), send)
+            await send_own(exchange, _crashed(exchange), send)
         finally:
             self._steps.finish(exchange)
 
@@ -245,6 +245,13 @@ class SentinelMiddleware(_Driver):
             await self._websocket(scope, receive, send, self._app)
         else:
             await self._app(scope, receive, send)
+
+
+def _crashed(exchange: Exchange) -> Refusal:
+    """The answer where there was none yet; the one of an application says so, since it is no fault of ours."""
+    if exchange.error == ErrorKind.APP_FAILED:
+        return Refusal(500, ErrorKind.APP_FAILED, "The application failed.", close=True)
+    return Refusal(500, ErrorKind.INTERNAL, "The gateway failed.", close=True)
 
 
 def _certificate(scope: Scope) -> bytes:

@@ -98,11 +98,15 @@ class GuardedWebSocket:
             "tenant": exchange.principal.tenant,
             "request_id": exchange.request_id,
         }
-        with self._while_open:
-            await app(inner, self._read, self._write)
+        try:
+            with self._while_open:
+                await app(inner, self._read, self._write)
+        except Exception:
+            exchange.error = exchange.error or ErrorKind.APP_FAILED
+            raise
         if not exchange.status:  # it returned without a word: what servers answer then
             exchange.status = 500
-            exchange.error = ErrorKind.INTERNAL
+            exchange.error = ErrorKind.APP_FAILED
 
     async def _read(self) -> Any:
         if not self._connected:

@@ -104,7 +104,7 @@ def test_a_crash_of_the_inner_app_is_recorded_and_a_broken_answer_never_looks_wh
         wire.send(b"GET /orders/break HTTP/1.1\r\nhost: a\r\n\r\n")
         assert not wire.until_closed().endswith(b"0\r\n\r\n")
         wait_for(lambda: len(rows.rows) == 2)
-    assert [RequestRecord(*row).error for row in rows.rows] == ["internal", "internal"]
+    assert [RequestRecord(*row).error for row in rows.rows] == ["app_failed", "app_failed"]
 
 
 @pytest.mark.parametrize("framing", ["content-length: 2000\r\n\r\n", "transfer-encoding: chunked\r\n\r\n7d0\r\n"])

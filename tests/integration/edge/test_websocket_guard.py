@@ -177,7 +177,7 @@ def test_an_app_that_crashes_is_recorded():
     with guarded() as (port, rows):
         client = connect(port, "/chat/crash")
         client.shutdown()
-        assert (record(rows).status, record(rows).error) == (101, "internal")
+        assert (record(rows).status, record(rows).error) == (101, "app_failed")
 
 
 SCOPE = {"type": "websocket", "path": "/closed", "query_string": b"", "headers": [(b"host", b"a")], "scheme": "wss"}
