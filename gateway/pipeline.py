@@ -202,6 +202,10 @@ class Pipeline:
             return
         if before is not None:
             if before.report.source != "rules" or leading(before) == leading(diagnosis):
+                # The newest figures, or at least that they were looked at: else every pass would look again.
+                by_model = before.report.source != "rules"
+                found = msgspec.structs.replace(before, at=now) if by_model else diagnosis
+                self._cases.note(msgspec.structs.replace(incident, diagnosis=found))
                 return
             text = f"On a second look: {finding(diagnosis)}"
             incident = msgspec.structs.replace(incident, diagnosis=diagnosis)
