@@ -72,10 +72,10 @@ class Join(msgspec.Struct, frozen=True):
 
 
 class Suppress(msgspec.Struct, frozen=True):
-    """Say nothing: the same was closed a moment ago."""
+    """Say nothing: the same was closed a moment ago, or an open incident explains it."""
 
     dedup_key: str
-    incident_id: str  # the closed one
+    incident_id: str  # that one
     why: str
     anomalies: tuple[Anomaly, ...]
 
@@ -110,7 +110,12 @@ class Grouper:
         joining: dict[str, tuple[str, list[Anomaly]]] = {}
         for upstream, found in _by_upstream(anomalies, topology).items():
             if (home := _home(upstream, found, open_ones, topology)) is None:
-                waiting[upstream] = found
+                if (why_less := _less_asked(upstream, found, open_ones, topology)) is None:
+                    waiting[upstream] = found
+                else:
+                    decisions.append(
+                        Suppress(f"{upstream}:{Signal.TRAFFIC}", why_less[0].id, why_less[1], tuple(found))
+                    )
             else:
                 joining.setdefault(home[0].id, (home[1], []))[1].extend(found)
         for incident_id, (why, found) in joining.items():
@@ -239,6 +244,27 @@ def _home(
         if other and upstream and apart_s <= _TOGETHER_S and topology.related(other, upstream):
             caller, callee = (other, upstream) if upstream in topology.callees(other) else (upstream, other)
             return incident, f"{caller} calls {callee}, and both went wrong within {apart_s:.0f} s"
+    return None
+
+
+def _less_asked(
+    upstream: str, found: list[Anomaly], open_ones: list[Incident], topology: Topology
+) -> tuple[Incident, str] | None:
+    """The open incident because of which an upstream is asked less, and why: who would ask it fails before that.
+
+    Nothing is wrong at the upstream, so the finding is not joined: what breaks there later is an incident of its own.
+    """
+    if not upstream or any(one.signal is not Signal.TRAFFIC or one.observed >= one.expected for one in found):
+        return None
+    callers = {name for name in topology.depends_on if upstream in topology.callees(name)}
+    for incident in open_ones:
+        if incident.signal in {Signal.TRAFFIC, Signal.BUDGET}:
+            continue
+        hurt = {topology.upstream_at(one.place) for one in incident.anomalies if one.signal is not Signal.TRAFFIC}
+        hurt.add(topology.upstream_at(incident.place))
+        broken = sorted(name for name in callers if name in hurt or topology.callees(name) & hurt)
+        if broken:
+            return incident, f"{', '.join(broken)} would call {upstream}, and is hurt by incident {incident.id}"
     return None
 
 

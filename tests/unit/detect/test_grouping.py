@@ -217,3 +217,21 @@ def test_a_budget_spent_by_an_incident_that_was_closed_opens_no_second_one():
     assert isinstance(decision, Suppress)
     (fresh,) = decide([anomaly(Place(upstream="payments"), signal=Signal.BUDGET, onset=NOW - 50)], [spent])
     assert isinstance(fresh, Open)
+
+
+def test_a_service_that_is_asked_less_because_its_caller_fails_is_kept_quiet():
+    shop = Topology(
+        upstream_of={"payments": "payments", "search": "search"},
+        depends_on={"orders": ("payments", "catalog"), "payments": (), "catalog": (), "search": ()},
+    )
+
+    def decided(place, signal=Signal.TRAFFIC, observed=1.0):
+        found = msgspec.structs.replace(anomaly(place, signal=signal, observed=observed), expected=8.0)
+        return Grouper(1800).decide([found], [incident(Place(upstream="catalog"), onset=NOW - 900)], shop, NOW)
+
+    (kept,) = decided(Place(route="payments"))
+    assert isinstance(kept, Suppress)
+    assert "orders would call payments" in kept.why
+    assert isinstance(decided(Place(route="search"))[0], Open), "nobody who calls it is hurt"
+    assert isinstance(decided(Place(route="payments"), observed=20.0)[0], Open), "it is asked more, not less"
+    assert isinstance(decided(Place(route="payments"), Signal.ERROR_RATE, 0.5)[0], Open), "it fails itself"
