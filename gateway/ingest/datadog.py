@@ -5,6 +5,7 @@ Datadog has no format of its own: it fills in the variables of https://docs.data
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from gateway.domain.incident import AlertWords
@@ -15,6 +16,8 @@ SCHEMA = "sentinel-datadog-1"
 _FIRING = frozenset({"triggered", "re-triggered", "no data", "re-no data", "warn", "re-warn", "renotify"})
 _RESOLVED = "recovered"
 _TEMPLATE = "paste dashboards/datadog-webhook.json as the payload"
+_NEEDED = ("id", "transition")
+_VARIABLE = re.compile(r"\$[A-Z_]+")
 _NO_PRIORITY = frozenset({"", "null", "none", "normal", "low"})  # of the event, not of the monitor
 
 
@@ -23,9 +26,12 @@ def parse(value: Any) -> Body:
     item = Item(value)
     if item.text("schema") != SCHEMA:
         raise ShapeError("schema", f'is not "{SCHEMA}"; {_TEMPLATE}')
+    for name in _NEEDED:
+        if _VARIABLE.fullmatch(item.text(name)):
+            raise ShapeError(name, f"holds a variable that was not filled in; {_TEMPLATE}")
+    # What a kind of monitor does not have stays as it was pasted: that is nothing said.
+    item = Item({name: text for name, text in value.items() if not _VARIABLE.fullmatch(str(text))})
     transition = item.wanted("transition").strip().lower()
-    if transition.startswith("$"):
-        raise ShapeError("transition", f"holds a variable that was not filled in; {_TEMPLATE}")
     if transition != _RESOLVED and transition not in _FIRING:
         raise ShapeError("transition", 'is none of Datadog\'s, such as "Triggered" or "Recovered"')
     labels = _tags(item.text("tags")) | {"monitor": item.wanted("id")}
@@ -54,7 +60,7 @@ def parse(value: Any) -> Body:
 def _severity(item: Item, transition: str) -> str:
     """The monitor's priority if it has one; else how it stands: a warning is milder than an alert."""
     priority = item.text("priority").strip().lower()
-    if priority not in _NO_PRIORITY and not priority.startswith("$"):
+    if priority not in _NO_PRIORITY:
         return priority
     return "warning" if "warn" in transition else item.text("type")
 

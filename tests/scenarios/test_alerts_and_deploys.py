@@ -97,6 +97,14 @@ def test_an_alert_opens_an_incident_and_its_end_closes_it(gateway: running.Gatew
     assert [kind for kind in shop.kinds(closed) if kind.startswith("alert.")] == ["alert.fired", "alert.resolved"]
 
 
+def test_an_alert_whose_incident_was_closed_by_hand_is_set_aside(gateway: running.Gateway) -> None:
+    send(gateway, "generic", {"id": "cart-1", "service": "cart", "title": "Too many carts"})
+    opened = shop.incident_when(gateway, "cart", lambda one: one["diagnosis"], SEEN_S, "the alert is an incident")
+    gateway.control.post(f"/api/v1/incidents/{opened['id']}/close", json={"reason": "known"}).raise_for_status()
+    (rested,) = [one for one in gateway.api("/api/v1/alerts")["items"] if one["place"]["upstream"] == "cart"]
+    assert (rested["set_aside"], rested["ended_at"]) == (True, None)
+
+
 def test_an_alert_that_fires_outlives_the_death_of_control(gateway: running.Gateway) -> None:
     send(gateway, "grafana", alertmanager("firing", "search"))
     shop.incident_when(gateway, "search", lambda one: one["alerts"], SEEN_S, "the alert is an incident")

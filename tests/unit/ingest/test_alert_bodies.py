@@ -120,6 +120,13 @@ def test_a_monitor_without_priority_is_as_grave_as_its_transition():
     assert alert.severity == "warning"
 
 
+def test_a_variable_that_a_monitor_does_not_have_says_nothing():
+    (alert,) = read(
+        AlertSource.DATADOG, datadog(ALERT_PRIORITY="$ALERT_PRIORITY", DATE="$DATE", HOSTNAME="$HOSTNAME")
+    ).alerts
+    assert (alert.severity, alert.starts_at, "host" in alert.labels) == ("error", 1795253460.0, False)
+
+
 def test_a_generic_alert_needs_no_more_than_a_title():
     (alert,) = read(AlertSource.GENERIC, b'{"title": "The disk is full", "service": "payments", "own": 1}').alerts
     assert (alert.firing, alert.words.name, alert.labels) == (True, "The disk is full", {"service": "payments"})
@@ -152,7 +159,7 @@ WRONG = {
     "datadog-not-filled-in": (
         AlertSource.DATADOG,
         (ROOT / "dashboards" / "datadog-webhook.json").read_bytes(),
-        "transition",
+        "id",
     ),
     "datadog-transition": (AlertSource.DATADOG, datadog(ALERT_TRANSITION="Sideways"), "transition"),
     "generic-empty": (AlertSource.GENERIC, b"{}", "title"),
