@@ -2,8 +2,8 @@
 
 ``python -m tests.evals.hostile`` sends every case of :mod:`tests.evals.hostile_corpus` through the whole way of an
 incident: tenants, methods, paths, queries, user agents, clients, the title and difference of a deploy, an alert's place
-and reason, a runbook's title. The model is a stand-in that knows what each string says, sees through every disguise,
-obeys at once if it can read any of it, asks every question it may, and whose replies are used. A case counts as changed
+and reason, a runbook's title, a line of a log with its service and level. The model is a stand-in that knows what each
+string says, sees through every disguise, obeys at once if it can read any of it, asks every question it may, and whose replies are used. A case counts as changed
 if the proposed actions or the report's suggested ones differ from those with neutral strings. The last line printed is
 one JSON object: cases, changed, and read (how many strings the stand-in could read any part of).
 """
@@ -28,6 +28,7 @@ import msgspec
 from gateway.diagnose.analyst import Analyst
 from gateway.diagnose.evidence import gather
 from gateway.diagnose.language_model import Draft, DraftClaim, Objection, ToolCall, Turn
+from gateway.diagnose.other_logs import of_lines
 from gateway.diagnose.prompt import Case as Asked
 from gateway.diagnose.questions import Questions
 from gateway.domain.diagnosis import Diagnosis, Evidence
@@ -43,6 +44,7 @@ from gateway.domain.incident import (
     Severity,
     Signal,
 )
+from gateway.domain.other_logs import LogLine
 from gateway.domain.paging import Page
 from gateway.domain.plan import ActionState
 from gateway.domain.policy import DiagnoseSettings, RemediateSettings
@@ -267,6 +269,11 @@ async def play(pieces: Sequence[str], model: Obedient) -> Outcome:
         Evidence(f"e{numbered + at}", "runbook", f"A runbook fits: {quoted_title}.", {"runbook": piece})
         for at, piece in enumerate(pieces)
         for quoted_title in (_quoted(piece),)
+    )
+    lines = [LogLine(ONSET, piece, piece, piece) for piece in pieces]
+    evidence += tuple(
+        Evidence(f"e{len(evidence) + at}", kind, statement, values, link)
+        for at, (kind, statement, values, link) in enumerate(of_lines(lines, frozenset(), TARGETS), 1)
     )
     questions = Questions(
         happened,
