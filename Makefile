@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+REQUEST_PATH := tests/compiled tests/integration/edge tests/integration/proxy tests/properties
 
-.PHONY: help demo test check bench setup lock format clean
+.PHONY: help demo test check bench compiled verify setup lock format clean
 .DEFAULT_GOAL := help
 
 help:  ## What there is.
@@ -25,6 +26,16 @@ check: $(VENV)/.complete  ## Lint, types, import contracts, lock files.
 bench: $(VENV)/.complete  ## Processor time per request beside HAProxy and nginx+Lua (Debian packages; it names what is missing).
 	@$(BIN)/python -m loadtests.side_by_side $(ARGS)
 
+# In a copy of its own, because the build leaves its products beside the sources, where they would hide later edits.
+compiled: $(VENV)/.complete  ## The request path compiled to C, into build/compiled (needs a C compiler and Python's headers).
+	@rm -rf build && mkdir -p build/sources
+	@cp -r pyproject.toml README.md LICENSE gateway lua migrations dashboards loadtests build/sources
+	@HATCH_BUILD_HOOKS_ENABLE=1 $(BIN)/python -m build --wheel --no-isolation --outdir build build/sources >build/log 2>&1 || { tail -n 30 build/log; exit 1; }
+	@$(BIN)/python -m zipfile -e build/*.whl build/compiled
+
+verify: compiled  ## The tests of the request path, on what `make compiled` made of it.
+	@SENTINEL_COMPILED=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/build/compiled $(BIN)/python -m pytest -o pythonpath="build/compiled ." -n auto --dist loadfile --no-loadscope-reorder $(or $(ARGS),$(REQUEST_PATH))
+
 setup: $(VENV)/.complete  ## The complete environment: all extras and development tools.
 
 format: $(VENV)/.complete  ## Format and mend what can be mended mechanically.
@@ -38,7 +49,7 @@ lock: $(VENV)/.complete  ## Pin every dependency anew, with hashes.
 	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-header --no-emit-index-url --extra ai pyproject.toml -o requirements/ai.txt
 
 clean:  ## Remove the environment and every cache.
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "SentinelStack needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Choose another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
+from gateway.build import is_compiled
 from gateway.cli import (
     configuration,
     dead_letters,
@@ -51,7 +52,7 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def _root(*, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if version:
-        print(f"sentinel {__version__}")  # noqa: T201 - the result
+        print(f"sentinel {__version__}{', compiled' if is_compiled() else ''}")  # noqa: T201 - the result
         raise typer.Exit
 
 
