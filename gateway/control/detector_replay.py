@@ -2,7 +2,8 @@
 
 What the settings steer are the detectors of closed minutes; those of the open minute have no settings, and what they
 need (five-second sums) is not stored. So both sides run the same detectors here, through the grouping and the recovery
-that run in service, and the answer is the difference. A stored minute is laid out evenly over its five-second cells.
+that run in service, and the answer is the difference. While an incident is open, a stored minute is laid out evenly
+over its five-second cells, which is what recovery looks at.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from gateway.domain.window import COARSE_S, FINE_S, Window
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.domain.incident import Incident
+    from gateway.domain.incident import Anomaly, Incident
     from gateway.domain.paging import Page
     from gateway.domain.policy import DetectSettings
     from gateway.domain.snapshot import Snapshot
@@ -90,26 +91,31 @@ class DetectionTrial:
 
     def minute(self, minute: int, cell: Cell) -> None:
         """One minute has ended."""
-        for at, part in _laid_out(minute, cell):
-            self._window.add(at, part)
+        before = self._open_ones()
+        if before:  # only recovery looks at five-second cells
+            for at, part in _laid_out(minute, cell):
+                self._window.add(at, part)
+        else:
+            self._window.add_minute(minute, cell)
         now = minute + COARSE_S + _CLOSED_S
         self._window.forget(now)
-        anomalies = examine_all(self._detectors, self._window, now)
-        if anomalies:
-            for decision in self._grouper.decide(anomalies, self._known.values(), self._topology, now):
-                if isinstance(decision, Open):
-                    incident = opened(decision, now)
-                    self._known[incident.id] = incident
-                    self._found.append(incident)
-                elif isinstance(decision, Join):
-                    self._known[decision.incident_id] = joined(self._known[decision.incident_id], decision, now)
-        for incident in self._open_ones():
+        self._group(examine_all(self._detectors, self._window, now), now)
+        for incident in [self._known[one.id] for one in before]:
             if recovered(incident, self._window, now).over:
                 self._closed_at[incident.id] = now
                 self._known[incident.id] = _closed(incident, now)
         for incident_id, closed_at in self._closed_at.items():
             if closed_at < now - self._cooldown_s:
                 self._known.pop(incident_id, None)
+
+    def _group(self, anomalies: list[Anomaly], now: float) -> None:
+        for decision in self._grouper.decide(anomalies, self._known.values(), self._topology, now):
+            if isinstance(decision, Open):
+                incident = opened(decision, now)
+                self._known[incident.id] = incident
+                self._found.append(incident)
+            elif isinstance(decision, Join):
+                self._known[decision.incident_id] = joined(self._known[decision.incident_id], decision, now)
 
     def incidents(self) -> tuple[ReplayedIncident, ...]:
         """What was opened, the oldest first, with the severity it rose to."""

@@ -107,6 +107,8 @@ class LimitTrial:
         self._quotas: dict[str, int] = {}
         self._under_way: dict[str, list[float]] = {}
         self._bursts = _bursts(rule)
+        self._each = bucket(rule.rate, rule.burst) if isinstance(rule, Limit) else None
+        self._met: dict[tuple[str, str, str], tuple[str, _Caller]] = {}
         self._callers: dict[str, _Caller] = {}
         self._others = _Caller(_OTHERS)
         self._waiting: list[tuple[float, int, Passed]] = []
@@ -156,25 +158,23 @@ class LimitTrial:
 
     def burst_for_all(self) -> int | None:
         """The smallest burst at this rate that would have refused nobody."""
-        if not isinstance(self._rule, Limit) or self.folded or not self.requests:
+        if self._each is None or self.folded or not self.requests:
             return None
-        interval = bucket(self._rule.rate, 1).interval
-        return -(-self._needed // interval)
+        return -(-self._needed // self._each.interval)
 
     def _take(self, passed: Passed) -> None:
         if passed.at < self._reached:
             self.late += 1
         at = self._reached = max(self._reached, passed.at)
-        whom = counted(self._rule.scope, Asking(_principal(passed), self._route, passed.client))
-        caller = self._caller(whom, passed)
+        whom, caller = self._who(passed)
         caller.asked(int(at // self.window_s))
         self.requests += 1
         self.already_rejected += passed.refused
         now = int((at - EPOCH_S) * TICKS_PER_S)
         for burst in self._bursts:
             burst.take(whom, now)
-        if isinstance(self._rule, Limit):
-            caller.full_at = max(caller.full_at, now) + bucket(self._rule.rate, 1).interval
+        if self._each is not None:
+            caller.full_at = max(caller.full_at, now) + self._each.interval
             self._needed = max(self._needed, caller.full_at - now)
         if not self._allowed(whom, at, passed.ended_at, now):
             self.rejected += 1
@@ -183,10 +183,13 @@ class LimitTrial:
     def _allowed(self, whom: str, at: float, ended_at: float, now: int) -> bool:
         if isinstance(self._rule, ConcurrencyLimit):
             return self._enters(self._rule.at_once, whom, at, ended_at)
-        if isinstance(self._rule, Limit):
-            return not self._buckets.take_one(whom, bucket(self._rule.rate, self._rule.burst), now)[1]
+        if isinstance(self._rule, Quota):
+            return self._within_quota(self._rule, whom, now)
+        return self._each is None or not self._buckets.take_one(whom, self._each, now)[1]
+
+    def _within_quota(self, rule: Quota, whom: str, now: int) -> bool:
         known = self._quotas.pop(whom, None)
-        (state,), answers = charge([known], [quota(self._rule.count, self._rule.period)], now, now)
+        (state,), answers = charge([known], [quota(rule.count, rule.period)], now, now)
         if state is not None:
             self._quotas[whom] = state
             if len(self._quotas) > MOST_CALLERS:
@@ -205,11 +208,23 @@ class LimitTrial:
             self._under_way.pop(next(iter(self._under_way)))
         return True
 
+    def _who(self, passed: Passed) -> tuple[str, _Caller]:
+        """Whom the limit counts, as the edge counts; remembered, because callers come again and again."""
+        identity = passed.tenant, passed.subject, passed.client
+        met = self._met.get(identity)
+        if met is None:
+            whom = counted(self._rule.scope, Asking(_principal(passed), self._route, passed.client))
+            if len(self._met) >= MOST_CALLERS:
+                self._met.clear()
+            met = self._met[identity] = whom, self._caller(whom, passed)
+        if met[1] is self._others:
+            self.folded += 1
+        return met
+
     def _caller(self, whom: str, passed: Passed) -> _Caller:
         known = self._callers.get(whom)
         if known is None:
             if len(self._callers) >= MOST_CALLERS:
-                self.folded += 1
                 return self._others
             known = self._callers[whom] = _Caller(_named(self._rule.scope, passed))
         return known
