@@ -59,7 +59,7 @@ class Gauges:
     def action(self, action: Action) -> None:
         """An action after a change; each outcome of it counts once."""
         outcomes = []
-        if action.state not in {ActionState.PENDING, ActionState.APPROVED}:
+        if action.state not in {ActionState.PENDING, ActionState.APPROVED, ActionState.RUNNING}:
             outcomes.append(action.state.lower())
         if action.outcome is not None and action.outcome.verdict != "watching":
             outcomes.append(action.outcome.verdict)

@@ -60,6 +60,8 @@ def redactor_for(case: Case) -> Redactor:
         redactor.foreign("route", hypothesis.route)
         redactor.foreign("upstream", hypothesis.upstream)
         redactor.foreign("target", hypothesis.target)
+    for action in case.candidates:
+        redactor.foreign("caller", action.caller)
     return redactor
 
 
