@@ -93,12 +93,12 @@ def judge(number: int, fault: Fault, played: Played, topology: Topology) -> Resu
     own.sort(key=lambda one: (not _is_part(one, fault), one.opened_at))
     strays = [one for one in played.incidents if one not in own]
     first = own[0] if own else None
+    out_at = None if first is not None else _by_health_check(fault, played)
     named = _named(first, played) if first is not None else ()
-    hits = (
-        [True]
-        if first is not None and _is_part(first, fault)
-        else [any(_names(one, cause, topology) for cause in fault.causes) for one in named]
-    )
+    hits = [any(_names(one, cause, topology) for cause in fault.causes) for one in named]
+    if out_at is not None or (first is not None and _is_part(first, fault)):
+        hits = [True]  # it is about one target, or one part of ours, and names it
+    found_at = first.opened_at if first is not None else out_at
     actions = [action for one in played.incidents for action in one.actions]
     wrong = [action for action in actions if not any(_fits(action, right) for right in fault.right)]
     told_is_right = any(right.kind == NONE for right in fault.right)
@@ -108,15 +108,15 @@ def judge(number: int, fault: Fault, played: Played, topology: Topology) -> Resu
         hard=BY_NAME[fault.kind].hard,
         said=fault.said,
         at=fault.began,
-        detected_s=round(first.opened_at - fault.began, 1) if first is not None else None,
+        detected_s=round(found_at - fault.began, 1) if found_at is not None else None,
         severity=str(first.severity) if first is not None else "",
-        title=first.title if first is not None else "",
+        title=first.title if first is not None else "Taken out by its health check" if out_at is not None else "",
         named=tuple(one.statement for one in named),
         cause_first=hits[:1] == [True],
         cause_in_three=any(hits[:_IN]),
         actions=tuple(_spoken(action) for action in actions),
         wanted=tuple(str(right) for right in fault.right),
-        right=first is not None and not wrong and bool(actions or told_is_right),
+        right=found_at is not None and not wrong and bool(actions or told_is_right),
         wrong=len(wrong),
         harmful=sum(action.outcome is not None and action.outcome.verdict == "worse" for action in wrong),
         strays=tuple(f"{one.title} ({one.opened_at - fault.began:+.0f} s)" for one in strays),
@@ -133,6 +133,14 @@ def _belongs(incident: Incident, fault: Fault, topology: Topology) -> bool:
     upstream = topology.upstream_at(incident.place)
     causes = {cause.upstream for cause in fault.causes}
     return "" in causes or any(upstream == cause or cause in topology.callees(upstream) for cause in causes)
+
+
+def _by_health_check(fault: Fault, played: Played) -> float | None:
+    """When the health check took the ill target out, where that is as good as an incident: nobody is hurt any more."""
+    if all(right.kind != NONE for right in fault.right):
+        return None
+    targets = {cause.target for cause in fault.causes if cause.target}
+    return min((at for target, at in played.taken_out.items() if target in targets and at >= fault.began), default=None)
 
 
 def _is_part(incident: Incident, fault: Fault) -> bool:

@@ -41,6 +41,7 @@ class Played(msgspec.Struct, frozen=True):
     felt: Mapping[int, Felt]
     began: float
     ended: float  # of the run
+    taken_out: dict[str, float] = {}  # by a health check: target → when first
 
 
 class Player:
@@ -139,7 +140,8 @@ async def play(configuration: Configuration, recording: Recording, fault: Fault,
     while last < fault.ended + _CLOSE_WITHIN_S and room.casebook.open_ones:
         last += 30
         await player.until(last)
-    return Played(tuple(room.kept.incidents.values()), player.read, world.felt, fault.began, last)
+    incidents = tuple(room.kept.incidents.values())
+    return Played(incidents, player.read, world.felt, fault.began, last, room.taken_out)
 
 
 async def play_quiet(

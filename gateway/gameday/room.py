@@ -78,6 +78,7 @@ class Room:
             on_applied=self.changes.revision_applied,
         )
         self._own = OwnFacts()
+        self.taken_out: dict[str, float] = {}  # by a health check: target → when first
         self._health: dict[tuple[str, str], TargetHealth] = {}
         memory = Memory(self.kept)
         self.casebook = Casebook(memory, on_open=lambda _open: None, on_action=lambda _action: None)
@@ -138,6 +139,8 @@ class Room:
         after = self._health[upstream, target] = before.after("" if healthy else "no connection", found.health)
         if after.healthy != before.healthy:
             await self.board.health_changed(upstream, target, after.healthy, after.reason)
+            if not after.healthy and target in {one.target for one in self.directives()}:
+                self.taken_out.setdefault(target, self.clock())
 
     def own(self, redis_error: str, without: int) -> None:
         """How the limiter's Redis is, as control would have found out: its error, and checks made without it so far."""

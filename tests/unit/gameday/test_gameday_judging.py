@@ -127,6 +127,16 @@ def test_leaving_it_alone_is_right_where_a_person_has_to_act():
     assert not judged(fault=told).right, "nobody was told"
 
 
+def test_a_health_check_that_was_faster_than_an_incident_counts_where_that_was_written_down():
+    either = msgspec.structs.replace(FAULT, right=(*FAULT.right, Right()))
+    played = Played((), {}, {}, FAULT.began, 1400.0, {ILL: 1014.0})
+    result = judge(0, either, played, TOPOLOGY)
+    assert (result.detected_s, result.cause_first, result.right) == (14.0, True, True)
+    assert judge(0, FAULT, played, TOPOLOGY).detected_s is None
+    other = Played((), {}, {}, FAULT.began, 1400.0, {"10.20.2.2:9002": 1014.0})
+    assert judge(0, either, other, TOPOLOGY).detected_s is None
+
+
 def hurt(*spans: tuple[int, int, int]) -> dict[int, Felt]:
     felt = {}
     for start, end, count in spans:
