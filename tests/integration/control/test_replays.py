@@ -125,28 +125,28 @@ async def test_what_takes_too_long_ends_with_what_was_reached(store, monkeypatch
         pytest.param(("orders", "5/s per subject", 4e7), "since", "31 days", id="too-long"),
     ],
 )
-async def test_a_question_that_makes_no_sense_is_refused_with_its_field(store, asked, field, said):
+async def test_a_question_that_makes_no_sense_is_refused_with_its_field(asked, field, said):
     with pytest.raises(InvalidInputError) as refused:
-        await replays(store).limit(*asked)
+        await replays(None).limit(*asked)
     assert refused.value.field == field
     assert said in f"{refused.value} {refused.value.remedy}"
 
 
-async def test_one_replay_runs_at_a_time(store):
-    desk = replays(store)
+async def test_one_replay_runs_at_a_time():
+    desk = replays(None)
     async with desk._alone():
         with pytest.raises(ConflictError):
             await desk.limit("orders", "5/s per subject", 60)
 
 
 def slow_minutes():
-    """Two quiet hours and ten minutes in which every third request fails, in sums only."""
+    """Two quiet hours and ten minutes in which every second request fails, in sums only."""
     rows = []
     for minute in range(120):
-        bad = 30 if 90 <= minute < 100 else 0
-        for number in range(100):
+        bad = 15 if 90 <= minute < 100 else 0
+        for number in range(30):
             status = 500 if number < bad else 200
-            rows.append(record(completed_at=NOW - 7200 + 60 * minute + number / 2, status=status, error=""))
+            rows.append(record(completed_at=NOW - 7200 + 60 * minute + 2 * number, status=status, error=""))
     return rows
 
 
