@@ -177,6 +177,8 @@ def test_an_incident_shows_an_alert_in_its_own_words_and_a_deploy_in_its_chart(a
     assert HOSTILE not in page
     assert 'href="javascript:' not in page
     assert "deploy: v2.3 of payments deployed" in page
+    story = page[page.index('id="timeline"') :]
+    assert story.index("v2.3 of payments deployed.") < story.index(incidents.rows[0].timeline[0].text)
     exported = client.get("/dashboard/incidents/inc-1.md").text
     assert "Said by Alertmanager, P2, since" in exported
     assert HOSTILE not in exported

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.admin.dashboard import wording
+from gateway.admin.dashboard.models.changes import deploy_in_words
 from gateway.domain.action_words import words
-from gateway.domain.incident import AlertSource, IncidentState, Signal
+from gateway.domain.incident import AlertSource, IncidentState, Signal, TimelineEntry
 from gateway.domain.plan import ActionKind, ActionState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from gateway.admin.dashboard.models.chart import Span
+    from gateway.domain.audit import ConfigRevision
+    from gateway.domain.deploy import Deploy
     from gateway.domain.diagnosis import Diagnosis, Hypothesis
     from gateway.domain.incident import Anomaly, Incident
     from gateway.domain.plan import Action
@@ -231,3 +235,16 @@ def cost(diagnosis: Diagnosis) -> str:
         return f"Report by {report.model or report.source}, kept from when the same evidence was explained: $0"
     tokens = wording.count(report.tokens_in + report.tokens_out)
     return f"Report by {report.model or report.source}: {tokens} tokens, ${report.cost_usd}, {report.duration_s:.1f} s"
+
+
+def timeline(
+    incident: Incident, revisions: Iterable[ConfigRevision], deploys: Iterable[Deploy], shown: Span
+) -> tuple[TimelineEntry, ...]:
+    """The incident's own story, and what was changed on purpose around it, on one line of time."""
+    changed = [
+        TimelineEntry(one.at, "config.applied", f"Configuration revision {one.revision} came into force.", one.actor)
+        for one in revisions
+    ]
+    changed += [TimelineEntry(one.at, "deploy.told", f"{deploy_in_words(one)}.", one.actor) for one in deploys]
+    around = [entry for entry in changed if shown.start <= entry.at <= shown.end]
+    return tuple(sorted((*around, *incident.timeline), key=lambda entry: entry.at))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
 import msgspec
@@ -22,18 +22,28 @@ from gateway.domain.window import COARSE_S
 from gateway.errors import ConflictError, NotFoundError, StoreUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
     from gateway.admin.dashboard.render import Pages
+    from gateway.domain.audit import ConfigRevision
+    from gateway.domain.deploy import Deploy
     from gateway.domain.identity import Actor
     from gateway.domain.incident import Incident
 
 PAGE_SIZE = 50
 LONGEST_REASON = 300
 _LIST = "/dashboard/incidents"
+
+
+class Changed(NamedTuple):
+    """What was changed around an incident; ``note`` says why it is not known."""
+
+    revisions: Sequence[ConfigRevision] = ()
+    deploys: Sequence[Deploy] = ()
+    note: str = ""
 
 
 class Incidents:
@@ -171,7 +181,8 @@ class Incidents:
 
     async def _show(self, request: Request, incident: Incident, problem: str = "", status: int = 200) -> Response:
         actor, now = self._pages.auth.actor(request), self._ports.clock()
-        drawn, note = await self._chart(actor, incident)
+        changed = await self._changed(actor, incident)
+        drawn, note = await self._chart(actor, incident, changed)
         values: dict[str, Any] = {
             "incident": incident,
             "closed": incident.state is IncidentState.CLOSED,
@@ -181,6 +192,7 @@ class Incidents:
             "noticed": [(anomaly, model.measured(anomaly)) for anomaly in incident.anomalies],
             "pending": model.pending(incident),
             "decided": [action for action in incident.actions if action.state is not ActionState.PENDING],
+            "timeline": model.timeline(incident, changed.revisions, changed.deploys, chart_model.span(incident, now)),
             "chart": drawn,
             "chart_place": chart_model.surroundings(incident.place),
             "chart_json": msgspec.json.encode(drawn).decode(),
@@ -190,19 +202,27 @@ class Incidents:
         notice = Notice(text=problem, bad=True) if problem else None
         return self._pages.render(request, "incident.html", here="Incidents", notice=notice, status=status, **values)
 
-    async def _chart(self, actor: Actor, incident: Incident) -> tuple[chart_model.Chart, str]:
+    async def _chart(
+        self, actor: Actor, incident: Incident, changed: Changed | None = None
+    ) -> tuple[chart_model.Chart, str]:
         now = self._ports.clock()
         traffic = await around(self._ports, incident, actor, now)
-        note = traffic.note
-        revisions, deploys = (), ()
+        changed = changed or await self._changed(actor, incident)
+        drawn = chart_model.chart(incident, traffic.series, traffic.step_s, changed.revisions, now, changed.deploys)
+        return drawn, traffic.note or changed.note
+
+    async def _changed(self, actor: Actor, incident: Incident) -> Changed:
+        """What was changed around the incident; nothing for users of one tenant."""
+        if actor.tenant:
+            return Changed()
+        span = chart_model.span(incident, self._ports.clock())
         try:
-            if not actor.tenant:
-                span = chart_model.span(incident, now)
-                revisions = await self._ports.configuration.history(limit=20)
-                deploys = await self._ports.deploys.between(span.start, span.end)
+            return Changed(
+                await self._ports.configuration.history(limit=20),
+                await self._ports.deploys.between(span.start, span.end),
+            )
         except StoreUnavailableError as error:
-            note = note or f"{error}; revisions and deploys are not marked"
-        return chart_model.chart(incident, traffic.series, traffic.step_s, revisions, now, deploys), note
+            return Changed(note=f"{error}; revisions and deploys are not marked")
 
     def _hurt(self, actor: Actor, incident: Incident, now: float) -> tuple[model.Hurt, ...]:
         """Who was hurt, as far as memory reaches back; nothing is better than a part that looks like the whole."""
