@@ -17,6 +17,8 @@ _UNKNOWN = -3
 UNTIL_CLOSE = -2  # HTTP/1.0 knows no chunks: the end of the connection is the end of the body
 
 _BODILESS = frozenset({204, 304})
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+_AS_LINE = b": ".join
 _END = (b"", b"")  # joined to the lines before them: the last line's end and the empty line
 
 
@@ -50,19 +52,19 @@ def written_head(
     Raises:
         UnwritableError: a field could be taken for more than one line (response splitting).
     """
-    lines = [STATUS_LINES[status]]
-    join = b": ".join
+    lines = [STATUS_LINES[status], *map(_AS_LINE, fields)]
     announced = _UNKNOWN
     says_close = False
     for field in fields:
-        lines.append(join(field))
         name = field[0]
+        if name not in _FRAMING:
+            continue
         if name == b"content-length":
             if announced == _UNKNOWN:
                 announced = int(field[1])
         elif name == b"transfer-encoding":
             announced = CHUNKED if field[1].lower() == b"chunked" else announced
-        elif name == b"connection":
+        else:
             says_close = b"close" in [option.strip() for option in field[1].lower().split(b",")]
     length = 0 if is_head else announced
     if length == _UNKNOWN:

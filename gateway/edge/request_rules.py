@@ -7,6 +7,7 @@ and that nobody behind us can read another message out of the one we read (RFC 9
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.domain.traffic import ErrorKind
@@ -109,11 +110,9 @@ def _bad(detail: str) -> Refusal:
 
 def _gather(headers: Headers, facts: dict[bytes, bytes]) -> tuple[int, bytes]:
     """Note the fields that a step reads; the size of all of them, and one that came twice and must not."""
-    size = 0
     wanted = _WANTED
     twice = b""
     for name, value in headers:
-        size += len(name) + len(value) + FIELD_BYTES
         if name in wanted:
             if name not in facts:
                 facts[name] = value
@@ -123,7 +122,7 @@ def _gather(headers: Headers, facts: dict[bytes, bytes]) -> tuple[int, bytes]:
                 twice = name
             elif name == b"traceparent":
                 facts[name] = b""  # the specification restarts the trace when there are several
-    return size, twice
+    return FIELD_BYTES * len(headers) + sum(map(len, chain.from_iterable(headers))), twice
 
 
 def _judge_headers(exchange: Exchange, limit: int) -> Refusal | None:
