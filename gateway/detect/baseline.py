@@ -10,7 +10,7 @@ of traffic cost, however long the spans are. Memory is bounded by places × span
 from __future__ import annotations
 
 from collections import deque
-from itertools import islice
+from itertools import islice, takewhile
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -119,7 +119,7 @@ class Baseline:
         column = self._columns.get(place)
         if column is None:
             column = deque([_NOTHING] * len(self.minutes))
-        known = sum(minute < before for minute in self.minutes)
+        known = len(self.minutes) - sum(1 for _ in takewhile(lambda minute: minute >= before, reversed(self.minutes)))
         if not self._faulty:
             return list(islice(column, known))
         return [
@@ -196,11 +196,12 @@ class Baseline:
         # What was usual before a trouble is still there while it lasts, but not for ever.
         reference = max(min(now, self._held.earliest), now - self._span_s)
         oldest = int(reference - self._span_s) // COARSE_S * COARSE_S
-        self._drop_minutes(sum(minute < oldest for minute in self.minutes))
-        self._faulty = {minute: places for minute, places in self._faulty.items() if minute >= oldest}
+        self._drop_minutes(sum(1 for _ in takewhile(lambda minute: minute < oldest, self.minutes)))
+        if self._faulty:
+            self._faulty = {minute: places for minute, places in self._faulty.items() if minute >= oldest}
         begin = int(now - self._span_s) // COARSE_S * COARSE_S
         start = max(begin, (window.started_at if window.started_at is not None else running) // COARSE_S * COARSE_S)
-        newest = max(self.minutes, default=start - COARSE_S)
+        newest = next(reversed(self.minutes), start - COARSE_S)
         for minute in range(newest + COARSE_S, running, COARSE_S):
             self._append_minute(minute, by_place(window, minute, minute + COARSE_S, minutes=True))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from gateway.detect.counts import count_surprise
@@ -30,7 +31,7 @@ class OncePerMinute:
     def examine(self, window: Window, now: float) -> list[Anomaly]:
         """Findings about the minute that closed since the last call; empty when none did."""
         self._baseline.advance(window, now)
-        newest = max(self._baseline.minutes, default=-1)
+        newest = next(reversed(self._baseline.minutes), -1)
         if newest <= self._done:
             return []
         self._done = newest
@@ -41,7 +42,9 @@ class OncePerMinute:
 
     def _last(self, newest: int, minutes: int) -> list[tuple[int, Sums]]:
         first = newest - (minutes - 1) * COARSE_S
-        return [(minute, sums) for minute, sums in self._baseline.minutes.items() if minute >= first]
+        known = self._baseline.minutes
+        found = [(minute, known[minute]) for minute in takewhile(lambda minute: minute >= first, reversed(known))]
+        return found[::-1]
 
 
 class ErrorThreshold(OncePerMinute):
