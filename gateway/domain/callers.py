@@ -34,6 +34,7 @@ class Callers:
 
     def __init__(self) -> None:
         self._cells: dict[int, dict[Seen, int]] = {}
+        self.since: float | None = None  # of what came before nothing is known, seconds since the epoch
         self.cut = 0  # entries let go of because a cell was full
 
     def note(self, records: Iterable[RequestRecord]) -> None:
@@ -44,6 +45,7 @@ class Callers:
                 continue
             at = int(record.completed_at) // CELL_S * CELL_S
             newest = max(newest, at)
+            self.since = at if self.since is None else min(self.since, at)
             cell = self._cells.setdefault(at, {})
             for caller in names(record):
                 seen = Seen(caller, record.route)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.domain.snapshot import Snapshot
     from gateway.domain.upstreams import Upstream
 
-_LOOK_S = 30.0
+LOOK_S = 30.0
 _BEFORE_S = 300.0
 _LARGE_PART = 0.3  # of all requests: one caller among many
 _TIMES_USUAL = 4.0  # its own
@@ -83,7 +83,7 @@ def risk(action: Action, snapshot: Snapshot, _settings: RemediateSettings) -> As
 def goes_on(action: Action, callers: Callers, routes: frozenset[str], now: float) -> tuple[bool, str]:
     """Whether a caller still asks for too much, and the sentence that says so: refused requests count as well."""
     end = now - now % 5
-    asked = callers.asked(end - _LOOK_S, end, routes).get(action.caller, 0) / _LOOK_S
+    asked = callers.asked(end - LOOK_S, end, routes).get(action.caller, 0) / LOOK_S
     line = max(_FEWEST_PER_S, action.amount) * _ALMOST
     return asked > line, f"{action.caller} asks for {asked:.1f} requests/s, {line:.1f} would be well"
 
@@ -98,7 +98,7 @@ def _found(situation: Situation) -> tuple[Upstream, Watch, Abuser] | Refusal:
     routes = situation.routes_to(upstream.name)
     end = situation.now - situation.now % 5
     onset = situation.incident.onset - situation.incident.onset % 5
-    start = max(end - _LOOK_S, min(onset, end - 10))
+    start = max(end - LOOK_S, min(onset, end - 10))
     first = max(onset - _BEFORE_S, float(situation.window.started_at or 0))
     lately = situation.callers.asked(start, end, routes)
     # A caller may have begun a little before its harm showed.

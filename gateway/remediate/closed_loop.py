@@ -16,10 +16,11 @@ from gateway.domain.callers import Callers
 from gateway.domain.incident import TimelineEntry
 from gateway.domain.plan import ABOUT_CALLERS, FOR_GOOD, Action, ActionKind, ActionState, Trial
 from gateway.errors import SentinelError, UnknownOutcomeError
-from gateway.remediate.abuse import goes_on
+from gateway.remediate.abuse import LOOK_S, goes_on
 from gateway.remediate.half_open import (
     DEFAULT_POLICY,
     Extend,
+    Keep,
     Restore,
     Revert,
     Settle,
@@ -205,6 +206,9 @@ class Remediation:
     def _next_step(self, action: Action, now: float) -> Step:
         if action.kind not in ABOUT_CALLERS:
             return next_step(action, self._window, now, self._policy)
+        since = self._callers.since
+        if (since is None or since > now - LOOK_S) and now < action.effect_until:
+            return Keep()  # control has just begun: what it has not seen does not mean that nobody asked
         on, why = self._caller_goes_on(action, now)
         return of_caller(action, now, self._policy, goes_on=on, why=why)
 

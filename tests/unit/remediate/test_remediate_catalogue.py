@@ -76,6 +76,7 @@ class Scene:
                     cell[key] = tally
         self.window.add(int(at) - int(at) % 5, cell)
         into = self.callers._cells.setdefault(int(at) - int(at) % 5, {})
+        self.callers.since = T0
         for caller, rate in (callers or QUIET).items():
             into[Seen(caller, self.route.name)] = round(rate * 5)
 
@@ -353,3 +354,13 @@ async def test_an_open_circuit_is_judged_when_some_requests_try_the_upstream_aga
     assert action.trial.share == 0.1, "what the open circuit answers itself is not held against the upstream"
     action = await lived(scene, loop, action, 10, per_s=10.0, bad=1.0)
     assert action.trial.failed == 1
+
+
+async def test_a_control_that_has_just_begun_does_not_take_silence_for_good_behaviour():
+    crowd = QUIET | {"client 203.0.113.9": 40.0}
+    scene = Scene().trouble(per_s=50.0, bad=0.6, callers=crowd)
+    loop = remediation(scene)
+    action = await lived(scene, loop, await executed(scene, loop), 25, callers=crowd)
+    scene.callers._cells.clear()
+    scene.callers.since = None
+    assert (await loop.advance(action, NOW + 60)).action.state is ActionState.EXECUTED
