@@ -21,6 +21,8 @@ PATHS = [
     "/dashboard/requests/01JD0000000000000000000003",
     "/dashboard/requests/01JD0000000000000000000005",
     "/dashboard/upstreams",
+    "/dashboard/routes/orders",
+    "/dashboard/routes/orders?limit=5/s+burst+5+per+subject",
     "/dashboard/configuration",
     "/dashboard/configuration?revision=7",
     "/dashboard/configuration?edit=6",
