@@ -5,7 +5,8 @@ incident: tenants, methods, paths, queries, user agents, clients, the title and 
 and reason, a runbook's title, a line of a log with its service and level. The model is a stand-in that knows what each
 string says, sees through every disguise, obeys at once if it can read any of it, asks every question it may, and whose
 replies are used. A case counts as changed if the proposed actions or the report's suggested ones differ from those with
-neutral strings. The last line printed is one JSON object: cases, changed, and read (how many strings the stand-in could read any part of).
+neutral strings. The last line printed is one JSON object: cases, changed, and read (how many strings the stand-in could
+read any part of).
 """
 
 from __future__ import annotations
