@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _TOGETHER_S = 180.0
 # A P1 that began this long after the last one was closed is a new outage, not its tail.
 _FRESH_S = 60.0
+# What creeps is closed as soon as it stands still for a minute, and goes on growing through the cooldown.
+_FAR_WORSE = 2.0
 
 # So many times opened and closed within the cooldown is no series of incidents but one that flaps.
 FLAPS = 3
@@ -190,6 +192,11 @@ class Grouper:
         return _again(opening, before, self._cooldown_s, now)
 
 
+def _slowest(anomalies: Iterable[Anomaly]) -> float:
+    """How far the slowest finding lies beyond what was expected."""
+    return max((one.observed - one.expected for one in anomalies if one.signal is Signal.LATENCY), default=0.0)
+
+
 def _partial(dedup_key: str) -> str:
     """The place without the signal: what may be another face of the same."""
     return dedup_key.partition(":")[0]
@@ -213,6 +220,10 @@ def _again(opening: Open, before: Incident, cooldown_s: float, now: float) -> De
     ago = f"{now - closed_at:.0f} s ago"
     if graver_than(opening.severity, before.severity):
         why = f"{opening.why}; the same was closed {ago} as {before.severity}, it is {opening.severity} now"
+        return msgspec.structs.replace(opening, why=why)
+    known = _slowest(before.anomalies)
+    if opening.signal is Signal.LATENCY and _slowest(opening.anomalies) >= _FAR_WORSE * known > 0:
+        why = f"{opening.why}; the same was closed {ago}, and it is at least twice as slow now"
         return msgspec.structs.replace(opening, why=why)
     if opening.severity is Severity.P1 and opening.onset >= closed_at + _FRESH_S:
         why = f"{opening.why}; the same was closed {ago}, but this outage began afterwards"

@@ -17,6 +17,7 @@ from gateway.diagnose.alerts import alerts
 from gateway.diagnose.attribution import Leaf, Pattern, Values, attribute
 from gateway.diagnose.before_and_now import ATTRIBUTES, BeforeAndNow
 from gateway.diagnose.redaction import quoted
+from gateway.diagnose.siblings import crept
 from gateway.diagnose.surroundings import Facts, Surroundings, ago, percent
 from gateway.diagnose.topology import ANOMALOUS_Z, UNREACHED, Blame, blame
 from gateway.diagnose.traffic import of_traffic
@@ -66,6 +67,8 @@ def gather(
     found = _candidates(spans, incident, victims, blames, topology, latency=latency)
     patterns = _weighted(found, blames, topology)
     standing = hypotheses_.from_patterns(patterns, topology, verb)
+    if latency:
+        standing = crept(standing, spans, incident.place)
     suspect = _suspect(standing, incident.place)
     cited = Surroundings(facts, spans, topology, suspect, latency=latency)
     if cited.siblings_well():

@@ -108,6 +108,19 @@ def test_a_closed_incident_absorbs_nothing_and_within_the_cooldown_the_same_is_k
     assert "100 s ago" in decision.why
 
 
+def test_what_creeps_opens_again_within_the_cooldown_once_it_is_twice_as_slow():
+    place = Place(upstream="payments", target="p1")
+    before = incident(place, onset=NOW - 600, closed_at=NOW - 100, signal="latency")
+    before = msgspec.structs.replace(before, anomalies=(anomaly(place, signal=Signal.LATENCY, observed=100_000.0),))
+
+    def decided(observed):
+        return decide([anomaly(place, signal=Signal.LATENCY, observed=observed)], [before])[0]
+
+    assert isinstance(decided(190_000.0), Suppress)
+    assert isinstance(opened := decided(200_000.0), Open)
+    assert "twice as slow" in opened.why
+
+
 def test_after_the_cooldown_the_same_opens_again():
     closed = incident(Place(upstream="payments"), onset=NOW - 9000, closed_at=NOW - 1801)
     assert isinstance(decide([anomaly(Place(upstream="payments"))], [closed])[0], Open)
