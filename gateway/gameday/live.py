@@ -46,6 +46,7 @@ PLAYABLE = frozenset(
 QUIET_S = 75.0  # what "worse than before" wants to know of before, and some room
 FAULT_S = 100.0
 _CLOSE_WITHIN_S = 200.0
+_CALM_WITHIN_S = 300.0
 _LOOK_S = 0.5
 _SLOW_S = 0.4  # slower than that callers feel it
 _FAILED = 500
@@ -89,12 +90,20 @@ async def _run(number: int, kind: str, draw: random.Random, folder: Path) -> Res
         asking = asyncio.create_task(load.run())
         try:
             await asyncio.sleep(QUIET_S)
+            await _calm(stage)
             fault = _placed(drawn(kind, draw), stage, time.time())
             return await _played(number, fault, stage, load)
         finally:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
             await load.close()
+
+
+async def _calm(stage: Stage) -> None:
+    """Wait until nothing is open: on a busy machine the quiet before is not always quiet, and the fault would join it."""
+    deadline = time.monotonic() + _CALM_WITHIN_S
+    while (await stage.ask("/api/v1/incidents?state=open"))["items"] and time.monotonic() < deadline:
+        await asyncio.sleep(_LOOK_S)
 
 
 async def _played(number: int, fault: Fault, stage: Stage, load: Load) -> Result:
