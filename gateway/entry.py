@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import setproctitle
 import uvloop
@@ -17,6 +18,9 @@ from gateway.errors import ConfigError, SentinelError
 from gateway.run_folder import RunFolder
 from gateway.serving import has_parent
 from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 UNUSABLE = 78  # EX_CONFIG of sysexits.h: starting again cannot help
 
@@ -43,7 +47,12 @@ def main() -> None:
             _be_worker(given, settings, listener)
         else:
             run_control(
-                RunFolder(given.run_dir), settings, config_path=given.config, listener=listener, parent=given.parent
+                RunFolder(given.run_dir),
+                settings,
+                config_path=given.config,
+                listener=listener,
+                parent=given.parent,
+                on_ready=lambda: _say_ready(given.ready_fd),
             )
     except ConfigError as error:
         _say(error)
@@ -86,6 +95,7 @@ def run_control(
     config_path: str,
     listener: socket.socket | None = None,
     parent: int | None = None,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Be control until told to stop, or until the supervisor with pid ``parent`` is gone.
 
@@ -95,7 +105,7 @@ def run_control(
 
     setproctitle.setproctitle("sentinel: control")
     logs.configure(level=settings.overrides.get("SENTINEL_LOG_OUTPUT__LEVEL", "INFO"), process="control")
-    uvloop.run(control(folder, settings, listener, config_path=config_path, parent=parent))
+    uvloop.run(control(folder, settings, listener, config_path=config_path, parent=parent, on_ready=on_ready))
 
 
 def _say(error: SentinelError) -> None:

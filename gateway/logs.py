@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import structlog
 
@@ -13,6 +15,24 @@ if TYPE_CHECKING:
 
 # Values under these keys never reach a log line, whoever passes them.
 _SECRET_KEYS = frozenset({"authorization", "password", "token", "secret", "api_key", "cookie", "set_up_token"})
+
+
+class _Enduring(io.TextIOBase):
+    """A stream that may break (its reader is gone, its disk full): then lines are lost, and nobody who logs fails."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or lose it."""
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it has been closed
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand on what was written, or lose it."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def _hide_secrets(_logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -53,7 +73,7 @@ def configure(*, level: str = "INFO", process: str = "", json: bool | None = Non
             *_written(as_json=as_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Enduring(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.clear_contextvars()

@@ -86,8 +86,8 @@ async def watch_parent(parent: int | None, stopping: asyncio.Event) -> None:
     with _death_of(parent, ended):
         while not stopping.is_set():
             if ended.is_set() or not has_parent(parent):
-                logs.get("app").warning("process.orphaned")
                 stopping.set()
+                logs.get("app").warning("process.orphaned")
                 return
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), LOOK_S)

@@ -83,6 +83,7 @@ from gateway.store.users import Users
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from gateway.control.own_health import OwnHealth
     from gateway.domain.audit import ConfigRevision
@@ -99,6 +100,7 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
     *,
     config_path: str,
     parent: int | None,
+    on_ready: Callable[[], None],
 ) -> None:
     """Control: ships records, detects and acts on them, and answers people; until SIGTERM, or ``parent`` is gone.
 
@@ -386,4 +388,5 @@ async def control(  # noqa: PLR0915 - a list of what control is made of, in orde
         else:
             forwarded = FromWorkers(admin)
             servers.append(serve(server(forwarded), unix_listener(folder.admin_socket), stopping))
+        on_ready()
         await asyncio.gather(*servers)

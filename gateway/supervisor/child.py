@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway import logs
@@ -15,7 +16,7 @@ from gateway import logs
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-HEALTHY_AFTER_S = 5.0  # a child that lived this long had a good start
+HEALTHY_AFTER_S = 5.0  # a child that served for this long had a good start
 READY_S = 30.0  # a replacement that has not said so by then never will
 GIVE_UP_AFTER = 5  # bad starts in a row of a child that never had a good one
 MAX_BACKOFF_S = 30.0
@@ -103,12 +104,11 @@ class Child:
             process = self.process = await self._start()
             if stopping.is_set():  # while it was being started: whoever ends the others has not seen it
                 process.send(signal.SIGTERM)
-            proof = asyncio.get_running_loop().call_later(HEALTHY_AFTER_S, self._prove)
+            process.ready.add_done_callback(partial(self._on_ready, process))
             code = await process.wait()
             while self.process is not process:  # replaced meanwhile: the new one is watched now
                 process = self.process
                 code = await process.wait()
-            proof.cancel()
             self._on_change()
             if not stopping.is_set():
                 await self._after_death(code, process, stopping)
@@ -170,9 +170,15 @@ class Child:
         asyncio.get_running_loop().call_soon(self._on_change)
         return started
 
-    def _prove(self) -> None:
-        self._proven = True
-        self._bad_starts = 0
+    def _on_ready(self, process: Process, ready: asyncio.Future[bool]) -> None:
+        """It serves; merely to have lived long proves nothing, since a start that fails may take long, too."""
+        if not ready.cancelled() and ready.result():
+            asyncio.get_running_loop().call_later(HEALTHY_AFTER_S, self._prove, process)
+
+    def _prove(self, process: Process) -> None:
+        if process.alive:
+            self._proven = True
+            self._bad_starts = 0
 
     async def _after_death(self, code: int, process: Process, stopping: asyncio.Event) -> None:
         self._bad_starts += 1

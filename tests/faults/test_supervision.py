@@ -44,6 +44,20 @@ def test_a_control_that_can_never_start_ends_everything_with_the_reason(tmp_path
     assert "Traceback" not in said
 
 
+def test_a_start_that_fails_slowly_is_no_good_start(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(
+        "import sys, time\nif 'control' in sys.orig_argv: time.sleep(6)\n"  # longer than a good start is watched
+    )
+    gateway = running.Gateway(tmp_path, running.config(9), {})
+    code, said, _ = serve(
+        gateway, SENTINEL_STORE__URL=f"sqlite:///{tmp_path}/file/sentinel.db", PYTHONPATH=str(tmp_path / "site")
+    )
+    assert code == 1
+    assert said.count('"child": "control", "pid"') == 1
+
+
 def test_a_worker_that_can_never_start_ends_everything_with_the_reason(tmp_path: Path) -> None:
     gateway = running.Gateway(tmp_path, running.config(9), {})
     code, said, _ = serve(gateway, SENTINEL_REDIS__URL="unix://")
@@ -94,6 +108,29 @@ def test_without_its_supervisor_nothing_stays_behind(tmp_path: Path) -> None:
         assert not alive
         gateway.start()
         assert [record["path"] for record in gateway.records()] == ["/last"], "and nothing was lost with it"
+
+
+def test_a_lost_supervisor_takes_all_with_it_though_nobody_reads_what_they_log(tmp_path: Path) -> None:
+    with running.origin() as origin:
+        gateway = running.Gateway(tmp_path, running.config(origin.port), {})
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "serve", "--config", str(gateway.config)],
+            cwd=gateway.folder,
+            env=gateway.environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stderr is not None
+        gateway.wait(lambda: gateway.ready() and gateway.answers(), running.START_S, "it serves")
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.stderr.close()  # as with a log collector that is gone, too
+        process.kill()
+        process.wait(20)
+        _, alive = psutil.wait_procs(family, timeout=60)
+        for child in alive:
+            child.kill()
+        gateway.control.close()
+        assert not alive
 
 
 def test_children_of_a_supervisor_that_was_killed_while_it_started_them_end(tmp_path: Path) -> None:
