@@ -5,11 +5,15 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from gateway.diagnose.evidence import gather
 from gateway.diagnose.redaction import Redactor
 from gateway.diagnose.senders import Spans, changed, troubled
 from gateway.diagnose.surroundings import Facts
+from gateway.domain.incident import Incident, IncidentState, Place, Severity, Signal
 from gateway.domain.senders import Ended, Senders, network, program
-from gateway.domain.traffic import RECORD_FIELDS, RequestRecord
+from gateway.domain.topology import Topology
+from gateway.domain.traffic import RECORD_FIELDS, RequestRecord, SeriesKey, Tally
+from gateway.domain.window import Window
 
 START = 1_700_000_040
 ONSET = START + 600
@@ -134,3 +138,20 @@ def test_a_client_is_known_by_its_network(address, found):
 )
 def test_a_program_is_known_by_its_first_product_and_major_version(agent, found):
     assert program(agent) == found
+
+
+def test_the_evidence_names_the_program_whose_requests_alone_fail():
+    window, senders = Window(), seen(failing(user_agent="curl/8"))
+    for at in range(START, ONSET + 120, 5):
+        requests, errors = 20, 10 if at >= ONSET else 0
+        key = SeriesKey("orders", "orders", "o1", "acme", "GET", 200, "")
+        window.add(at, {key: Tally(requests=requests - errors), key._replace(status=500): Tally(errors, errors)})
+    incident = Incident(
+        "inc-1", "orders:error_rate", IncidentState.OPEN, Severity.P1, Signal.ERROR_RATE, Place(upstream="orders"), "",
+        ONSET + 15.0, float(ONSET), ONSET + 15.0,
+    )  # fmt: skip
+    topology = Topology(upstream_of={"orders": "orders"}, depends_on={"orders": ()}, targets={"orders": ("o1",)})
+    evidence, _ = gather(incident, window, ONSET + 120.0, topology, (), senders)
+    assert [one.values["agent_1"] for one in evidence if "agent_1" in one.values] == ["curl/8"]
+    without, _ = gather(incident, window, ONSET + 120.0, topology)
+    assert len(without) == len(evidence) - 1
