@@ -10,6 +10,7 @@ with everything on (JWT, Redis limit per subject, records, metrics) and becomes 
     UPSTREAM_CONNECTIONS  at most so many to the upstream; otherwise what is the default
     MORE        1: a route for API keys (/keys/*), and one limited by the client's address, which a proxy on loopback
                 may name (/addresses/*)
+    BUILD       the folder of an installation to run in place of the checkout
     LIMIT       rate and burst of every limit; by default one that nobody meets
 """
 
@@ -95,6 +96,8 @@ def main() -> None:
     )
     os.environ["SENTINEL_REDIS__URL"] = given["REDIS_URL"]
     os.environ["SENTINEL_STORE__URL"] = given.get("STORE") or f"sqlite:///{folder / 'sentinel.db'}"
+    if "BUILD" in given:
+        os.environ |= {"PYTHONPATH": given["BUILD"], "PYTHONSAFEPATH": "1"}
     os.execv(sys.executable, [sys.executable, "-m", "gateway", "serve", "--config", str(config)])  # noqa: S606 - becomes it
 
 

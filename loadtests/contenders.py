@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 from loadtests import lab
 
 HAPROXY, NGINX, PLAIN = "haproxy", "nginx+lua", "starlette+httpx2"
 LANE, ASGI = "sentinelstack", "sentinelstack asgi"
-ALL = (HAPROXY, NGINX, PLAIN, LANE, ASGI)
+COMPILED, COMPILED_ASGI = "compiled", "compiled asgi"  # the same, as `make compiled` built it
+ALL = (HAPROXY, NGINX, PLAIN, LANE, COMPILED, ASGI, COMPILED_ASGI)
 PEERS = (HAPROXY, NGINX)  # those whose ratio is a column
+BUILD = Path(__file__).parents[1] / "build/compiled"
 START_S = 40.0
 
 
@@ -20,6 +23,11 @@ class Contender(NamedTuple):
     name: str
     port: int
     process: lab.Process
+
+
+def usable() -> tuple[str, ...]:
+    """Who can take part here: the compiled ones once they are built."""
+    return ALL if BUILD.is_dir() else tuple(name for name in ALL if name not in {COMPILED, COMPILED_ASGI})
 
 
 def programs(names: list[str]) -> list[str]:
@@ -53,5 +61,7 @@ def _one(stage: lab.Lab, name: str, cpu: str, workers: int) -> tuple[int, lab.Pr
         return port, stage.start(name, command, cpu=cpu, env=env)
     if name == PLAIN:
         return port, stage.start_gateway(port, name="plain_starlette", cpu=cpu, WORKERS=str(workers))
-    driver = "asgi" if name == ASGI else "lane"
-    return port, stage.start_gateway(port, cpu=cpu, WORKERS=str(workers), DRIVER=driver)
+    more = {"WORKERS": str(workers), "DRIVER": "asgi" if name in {ASGI, COMPILED_ASGI} else "lane"}
+    if name in {COMPILED, COMPILED_ASGI}:
+        more["BUILD"] = str(BUILD)
+    return port, stage.start_gateway(port, cpu=cpu, **more)

@@ -7,10 +7,10 @@
 
 Each contender checks an HS256 token, takes a token of its subject's bucket, writes a record and proxies to the same
 nginx: HAProxy (a rate in its own memory), nginx+Lua (buckets in Redis), a plain Starlette gateway (Redis), and
-SentinelStack (Redis) with each of its two drivers. Rounds are interleaved (A B C A B C …), so that what else the
-machine does falls on all of them; medians and the medians of each round's ratios are printed. What SentinelStack's
-control process spends on storing the records is shown apart: the others do nothing like it. Everything listens on
-loopback and is ended with the run.
+SentinelStack (Redis) with each of its two drivers, also compiled once `make compiled` has built it. Rounds are
+interleaved (A B C A B C …), so that what else the machine does falls on all of them; medians and the medians of each
+round's ratios are printed. What SentinelStack's control process spends on storing the records is shown apart: the
+others do nothing like it. Everything listens on loopback and is ended with the run.
 """
 
 from __future__ import annotations
@@ -72,6 +72,8 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
         parser.error("--hard and --upload are two kinds of requests; choose one")
     if parsed.latency and (parsed.hard or parsed.upload):
         parser.error("--latency drives plain GETs; leave --hard and --upload out")
+    if not set(names(parsed)) <= set(contenders.usable()):
+        parser.error(f"nothing is built in {contenders.BUILD}: make compiled")
     if not names(parsed):
         parser.error("nobody is left to be measured")
     return parsed
@@ -79,7 +81,8 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
 
 def names(given: argparse.Namespace) -> list[str]:
     """Who takes part."""
-    return [name for name in contenders.ALL if name not in given.without and (not given.only or name in given.only)]
+    asked = given.only or contenders.usable()
+    return [name for name in contenders.ALL if name in asked and name not in given.without]
 
 
 def measure(contender: Contender, script: Path, given: argparse.Namespace) -> Round:
