@@ -101,8 +101,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 return 404, _error("search_context_missing_exception", "No search context found", 404)
             documents = server.points[body["pit"]["id"]]
         found = [(number, one) for number, one in documents if _fits(one["_source"], body["query"])]
-        if "aggs" in body:
-            return 200, _whole({"hits": []}) | {"aggregations": _aggregated([one["_source"] for _, one in found], body)}
+        if body.get("size") == 0:
+            summed = _aggregated([one["_source"] for _, one in found], body) if "aggs" in body else {}
+            return 200, _whole({"hits": []}) | {"aggregations": summed}
         return 200, _whole({"hits": _page(found, body)}) | {"pit_id": body["pit"]["id"]}
 
 

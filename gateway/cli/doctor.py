@@ -12,7 +12,7 @@ from rich.text import Text
 
 from gateway import logs
 from gateway.cli import terminal
-from gateway.cli.checkups import around, here, issuers
+from gateway.cli.checkups import around, here, issuers, searching
 from gateway.cli.checkups.finding import Finding, State
 from gateway.cli.terminal import ConfigOption, JsonOption
 from gateway.config import checking, reading
@@ -75,8 +75,9 @@ async def _look(document: Document, settings: Settings) -> list[Finding]:
         issuers.key_sets(document),
         around.model(document, settings),
         around.notifiers(document, settings),
+        searching.elasticsearch(document, settings),
     )
-    names = ("control", "store", "redis", "upstreams", "key set", "model", "notify")
+    names = ("control", "store", "redis", "upstreams", "key set", "model", "notify", "elasticsearch")
     beside = await asyncio.gather(
         *(_in_time(name, look) for name, look in zip(names, looks, strict=True))  # each answers with its findings
     )

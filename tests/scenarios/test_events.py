@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TOKEN = "a token for events of decent length"
 SOURCES = "[sources.events]\n"
-LONG_S = 60.0
+LONG_S = 120.0
 
 
 def test_events_are_kept_once_through_a_crash_of_control(tmp_path: Path) -> None:

@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
+from gateway.cli.checkups import searching
+from gateway.cli.checkups.finding import State
+from gateway.config import reading
 from gateway.control import second_witness
 from gateway.control.second_witness import SecondWitness
 from gateway.detect.held import Held
@@ -23,6 +26,7 @@ from gateway.errors import StoreUnavailableError
 from gateway.ingest import elasticsearch_queries as queries
 from gateway.ingest.elasticsearch import Elasticsearch, SearchError
 from gateway.outward import Answer, Outward
+from gateway.settings import Settings
 from tests.elasticsearch_server import KEY, elasticsearch
 
 pytestmark = pytest.mark.anyio
@@ -386,3 +390,15 @@ async def test_runbooks_of_its_index_are_kept_changed_and_removed(server, world)
 def test_two_names_never_become_one_runbook():
     assert queries.identifier("a/b") != queries.identifier("a-b")
     assert len(queries.identifier("x" * 500)) <= 63
+
+
+async def test_the_doctor_asks_for_every_index_and_says_which_is_missing(server):
+    server.indices |= {"app-logs-all": [], "traces-1": []}
+    text = '[sources.elasticsearch]\nmetrics_index = "traces-*"\n'
+    settings = Settings.from_environ({"ELASTICSEARCH_URL": server.url})
+    read = reading.read(text, "sentinel.toml", {})
+    logs, metrics, runbooks = await searching.elasticsearch(read.document, settings)
+    assert (logs.state, metrics.state, runbooks.state) == (State.GOOD, State.GOOD, State.BAD)
+    assert "no such index [incident-runbooks]" in runbooks.text
+    assert "sources.elasticsearch" in runbooks.remedy
+    assert await searching.elasticsearch(reading.read("", "sentinel.toml", {}).document, settings) == []
