@@ -37,6 +37,16 @@ _SYNTAX_REMEDIES = {
 }
 
 
+# What a file that fails at its very first character begins with.
+_FIRST_REMEDIES = {
+    "\ufeff": "it begins with a byte order mark; save it as UTF-8 without one",
+    "{": "this is JSON; a table is written [server], a value port = 8000",
+    "-": "this is YAML; a table is written [server], a value port = 8000",
+    "<": "this is XML or HTML; a table is written [server], a value port = 8000",
+}
+_MOST_ELSEWHERE = 2  # sections that may have a key for it to be told where it belongs
+
+
 class _Wrong:
     """Stands for a value that was refused, and reported."""
 
@@ -113,7 +123,8 @@ def _parsed(text: str, source: str) -> tuple[dict[str, Any], list[Finding]]:
             line, column = int(place[1]), int(place[2])
         else:
             line, column = text.count("\n") + 1, len(text) - text.rfind("\n")
-        return {}, [Finding(source, line, column, f"not TOML: {what}", _SYNTAX_REMEDIES.get(what, ""))]
+        remedy = _FIRST_REMEDIES.get(text[:1]) if (line, column) == (1, 1) else _SYNTAX_REMEDIES.get(what)
+        return {}, [Finding(source, line, column, f"not TOML: {what}", remedy or "")]
     except RecursionError:
         return {}, [_too_deep(source)]
 
@@ -131,6 +142,22 @@ def _header(path: Path) -> str:
     """How the operator writes the table at ``path``."""
     listed = isinstance(path[-1], int) and all(isinstance(part, str) for part in path[:-1])
     return f"[[{dotted(path)}]]" if listed else f"[{dotted(path)}]"
+
+
+def _known(shape: Table) -> str:
+    return f"known are {listed(shape.keys, last='and')}"
+
+
+def _elsewhere(name: str) -> str:
+    """Where a key belongs that stands in the wrong table; empty when no section has it, or too many to guess."""
+    found = []
+    for section, key in table(Document).keys.items():
+        shape = key.shape
+        if isinstance(shape, Table) and name in shape.keys:
+            found.append(f"[{section}]")
+        elif isinstance(shape, Many) and isinstance(shape.item, Table) and name in shape.item.keys:
+            found.append(f"[[{section}]]")
+    return f"it is a key of {listed(found)}" if 0 < len(found) <= _MOST_ELSEWHERE else ""
 
 
 class _Reader:
@@ -196,7 +223,7 @@ class _Reader:
                 self._report.at_key(
                     (*path, name),
                     f'unknown key "{name}" {"in " + _header(path) if path else "at the top level"}',
-                    did_you_mean(name, remaining, otherwise=f"known are {listed(shape.keys, last='and')}"),
+                    did_you_mean(name, remaining, otherwise=_elsewhere(name) or _known(shape)),
                 )
 
     def _named(self, shape: Named, raw: Any, path: Path) -> Any:
