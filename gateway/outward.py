@@ -47,6 +47,7 @@ class Outward:
         refusal: given scheme and address, why that address may not be asked; empty when it may.
         timeout_s: wall clock for one exchange, from name resolution to the end of the answer.
         verify: the certificates that are trusted; by default the system's.
+        step_s: how long it may be silent, once it is connected.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Outward:
         *,
         timeout_s: float = WHOLE_TIMEOUT_S,
         verify: ssl.SSLContext | None = None,
+        step_s: float = STEP_TIMEOUT_S,
     ) -> None:
         self._refusal = refusal
         self._timeout_s = timeout_s
@@ -64,7 +66,7 @@ class Outward:
             verify=verify or ssl.create_default_context(),
             follow_redirects=False,
             trust_env=False,
-            timeout=httpx2.Timeout(min(STEP_TIMEOUT_S, timeout_s)),
+            timeout=httpx2.Timeout(min(step_s, timeout_s), connect=min(STEP_TIMEOUT_S, timeout_s)),
             limits=httpx2.Limits(max_connections=16, max_keepalive_connections=0),
         )
 

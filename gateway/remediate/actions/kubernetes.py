@@ -45,7 +45,9 @@ class RunKubernetes:
 
     async def run(self, command: OutsideCommand, action: Action, now: float) -> str:  # noqa: ARG002 - the Doer's form
         """Do what ``do`` says."""
-        async with Outward(self._refusal, timeout_s=command.timeout_s, verify=_trusted(command)) as outward:
+        async with Outward(
+            self._refusal, timeout_s=command.timeout_s, verify=_trusted(command), step_s=command.timeout_s
+        ) as outward:
             cluster = _Cluster(outward, command, self._token(command))
             if command.do == "restart":
                 return await cluster.restart(now)

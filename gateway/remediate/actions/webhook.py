@@ -51,7 +51,7 @@ class CallWebhook:
                 raise RemedyError(f"the environment variable {command.get('secret_env')} is not set")
             digest = hmac.new(key.encode(), f"{round(now)}.".encode() + body, "sha256").hexdigest()
             headers["X-Sentinel-Signature"] = f"t={round(now)},v1={digest}"
-        async with Outward(self._refusal, timeout_s=command.timeout_s) as outward:
+        async with Outward(self._refusal, timeout_s=command.timeout_s, step_s=command.timeout_s) as outward:
             try:
                 answer = await outward.exchange("POST", url, headers=headers, most_bytes=_ANSWER_BYTES, body=body)
             except OutwardError as error:

@@ -200,7 +200,7 @@ def time_left_s(action: Action, now: float) -> float | None:
     """Until an undecided action lapses, or an executed one ends by itself; None when neither."""
     if action.state is ActionState.PENDING:
         return max(0.0, action.expires_at - now)
-    if action.state is ActionState.EXECUTED and action.executed_at is not None and action.effect_until:
+    if action.state is ActionState.EXECUTED and action.executed_at is not None and action.ttl_s:
         return max(0.0, action.executed_at + action.ttl_s - now)
     return None
 
