@@ -74,11 +74,9 @@ class PlainRequests(StrictHttpProtocol):
             body = data[ends:]
         else:
             fields = plain_head.fields(data[end:])
-        if fields is None:
+        if fields is None or fields.content_length != len(body):  # more of the body is to come, or another request
             return None
         headers, gathered, length = fields
-        if length != len(body):  # more of the body is to come, or another request
-            return None
         self._in_head = False
         self.deadline = NEVER
         # By position: most requests come by here, and Python takes twice as long to call by keyword.
@@ -87,11 +85,10 @@ class PlainRequests(StrictHttpProtocol):
         )
         exchange.gathered = gathered
         exchange.target_judged = judged
-        request = LaneRequest(self, exchange, keep_alive=False) if self.draining else LaneRequest(self, exchange)
-        if body:
-            exchange.content_length = exchange.bytes_in = length
-            request.take_whole(body)
-        return request
+        exchange.content_length = exchange.bytes_in = length
+        if not (body or self.draining):
+            return LaneRequest(self, exchange)
+        return LaneRequest(self, exchange, keep_alive=not self.draining, body=body)
 
 
 def _send_heads(held: list[LaneAnswer]) -> None:

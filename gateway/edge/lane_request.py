@@ -67,6 +67,7 @@ class LaneRequest(LaneAnswer):
         keep_alive: bool = True,
         expects_100: bool = False,
         more_body: bool = False,
+        body: bytes = b"",
     ) -> None:
         self.exchange = exchange
         self._connection = connection
@@ -79,7 +80,7 @@ class LaneRequest(LaneAnswer):
         self.on_over: asyncio.Future[None] | None = None
         self._call: Call | None = None
         self._upstream: Upstream | None = None
-        self._early = b""  # of the body, before the request could be sent on
+        self._early = body  # what is there of it before the request can be sent on
         self._waits_since = 0
         # Nothing of the request changes how its answer is written.
         self._usual = not more_body and exchange.method != b"HEAD"
@@ -87,10 +88,6 @@ class LaneRequest(LaneAnswer):
         self._forwarded = self._uploaded = self._ending = False
 
     # --- what the connection calls ---
-
-    def take_whole(self, body: bytes) -> None:
-        """The whole body came with the head."""
-        self._early = body
 
     def start(self) -> None:
         """Its turn has come: the request before it is answered."""
