@@ -17,6 +17,8 @@ from gateway.cli.control_client import connect
 from gateway.cli.terminal import ConfigOption, JsonOption
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.simulate.story import Story
 
 app = typer.Typer(
@@ -39,64 +41,28 @@ def _post(kind: str, service: str, config: str, *, resolve: bool, as_json: bool)
         terminal.good(f"{'resolved' if resolve else 'sent'}: {body['title']}")
 
 
-@app.command()
-def cpu(
-    *,
-    service: ServiceOption = "",
-    resolve: ResolveOption = False,
-    config: ConfigOption = "sentinel.toml",
-    as_json: JsonOption = False,
-) -> None:
-    """An alert: the processor is busy. Example: sentinel simulate cpu --service orders"""
-    _post("cpu", service, config, resolve=resolve, as_json=as_json)
+def _sender(kind: str, what: str) -> Callable[..., None]:
+    def send(
+        *,
+        service: ServiceOption = "",
+        resolve: ResolveOption = False,
+        config: ConfigOption = "sentinel.toml",
+        as_json: JsonOption = False,
+    ) -> None:
+        _post(kind, service, config, resolve=resolve, as_json=as_json)
+
+    send.__doc__ = f"An alert: {what}. Example: sentinel simulate {kind} --service orders"
+    return send
 
 
-@app.command()
-def memory(
-    *,
-    service: ServiceOption = "",
-    resolve: ResolveOption = False,
-    config: ConfigOption = "sentinel.toml",
-    as_json: JsonOption = False,
-) -> None:
-    """An alert: memory runs out. Example: sentinel simulate memory --service orders"""
-    _post("memory", service, config, resolve=resolve, as_json=as_json)
-
-
-@app.command()
-def disk(
-    *,
-    service: ServiceOption = "",
-    resolve: ResolveOption = False,
-    config: ConfigOption = "sentinel.toml",
-    as_json: JsonOption = False,
-) -> None:
-    """An alert: a disk fills up. Example: sentinel simulate disk --service orders"""
-    _post("disk", service, config, resolve=resolve, as_json=as_json)
-
-
-@app.command()
-def latency(
-    *,
-    service: ServiceOption = "",
-    resolve: ResolveOption = False,
-    config: ConfigOption = "sentinel.toml",
-    as_json: JsonOption = False,
-) -> None:
-    """An alert: answers are slow. Example: sentinel simulate latency --service orders"""
-    _post("latency", service, config, resolve=resolve, as_json=as_json)
-
-
-@app.command()
-def database(
-    *,
-    service: ServiceOption = "",
-    resolve: ResolveOption = False,
-    config: ConfigOption = "sentinel.toml",
-    as_json: JsonOption = False,
-) -> None:
-    """An alert: a database refuses connections. Example: sentinel simulate database --service orders --resolve"""
-    _post("database", service, config, resolve=resolve, as_json=as_json)
+for _kind, _what in (
+    ("cpu", "the processor is busy"),
+    ("memory", "memory runs out"),
+    ("disk", "a disk fills up"),
+    ("latency", "answers are slow"),
+    ("database", "a database refuses connections"),
+):
+    app.command(_kind)(_sender(_kind, _what))
 
 
 @app.command()

@@ -59,8 +59,13 @@ def _labels(context: Context, labels: tuple[str, ...]) -> None:
         )
     if len(labels) > _MOST_LABELS:
         context.report.at_value(path, f"{len(labels)} labels are more than {_MOST_LABELS}", "name those of services")
+    nameless = [
+        index for index, label in enumerate(labels) if not 0 < len(label) <= _LONGEST_LABEL or not label.isprintable()
+    ]
+    for index in nameless[:1]:  # out of a variable all would be the same line
+        context.report.at_value((*path, index), "this is not the name of a label", 'write such as "service"')
     for index, label in enumerate(labels):
-        if not 0 < len(label) <= _LONGEST_LABEL or not label.isprintable():
-            context.report.at_value((*path, index), "this is not the name of a label", 'write such as "service"')
-        elif label in labels[:index]:
+        if index in nameless:
+            continue
+        if label in labels[:index]:
             context.report.at_value((*path, index), f'the label "{label}" stands twice', "leave one of them out")
