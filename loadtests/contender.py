@@ -17,10 +17,11 @@ with everything on (JWT, Redis limit per subject, records, metrics) and becomes 
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import tempfile
 from pathlib import Path
+
+from loadtests import lab
 
 CONFIG = """\
 [server]
@@ -64,14 +65,6 @@ limit = "{limit} per client"
 """
 
 
-def free_port() -> int:
-    """A loopback port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def main() -> None:
     """Write the configuration and hand over to the gateway."""
     given = os.environ
@@ -81,7 +74,7 @@ def main() -> None:
     config.write_text(
         CONFIG.format(
             port=given["PORT"],
-            admin_port=given.get("ADMIN_PORT") or free_port(),
+            admin_port=given.get("ADMIN_PORT") or lab.free_port(),
             workers=given.get("WORKERS", "1"),
             driver=given.get("DRIVER", "lane"),
             run=folder / "run",

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from gateway import __version__
 from gateway.domain.histogram import value_of
-from gateway.domain.traffic import OTHER
+from gateway.domain.traffic import METHODS, OTHER
 from gateway.metrics import METRICS, Metric
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ _ALWAYS = tuple((name, attrgetter(f"{name}_us")) for name in ("wait", "auth", "l
 _UPSTREAM = tuple((name, attrgetter(f"{name}_us")) for name in ("connect", "upstream", "stream"))
 _MICROSECONDS = 1_000_000
 _SWITCHED = 101
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _NO_ROUTE = "none"
 # What a worker may count itself; everything else about requests is raised here, once, from its records.
 _FROM_WORKERS = frozenset(
@@ -188,7 +187,7 @@ class Meters(Collector):
 
     def _on_series(self, key: SeriesKey, tally: Tally) -> None:
         route = key.route or _NO_ROUTE
-        method = key.method if key.method in _METHODS else OTHER
+        method = key.method if key.method in METHODS else OTHER
         tenant = key.tenant if self._tenants else ""
         status_class = f"{key.status // 100}xx"
         self.count("sentinel_requests_total", route, method, status_class, tenant, amount=tally.requests)

@@ -6,16 +6,13 @@ from math import ceil, log
 from typing import TYPE_CHECKING
 
 from gateway.domain.histogram import GAMMA
-from gateway.domain.traffic import OTHER, BucketKey, ErrorKind, SeriesKey, Tally
+from gateway.domain.traffic import METHODS, OTHER, BucketKey, ErrorKind, SeriesKey, Tally
 from gateway.domain.window import COARSE_S, FINE_S, Cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from gateway.domain.traffic import RequestRecord
-
-# The method is the caller's word; unknown ones share a series, or a scanner would make a new one with every request.
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
 _INVERSE_LOG_GAMMA = 1 / log(GAMMA)
 _CUT_SHORT = str(ErrorKind.UPSTREAM_TRUNCATED)

@@ -131,6 +131,8 @@ def forwarded(key: SeriesKey) -> bool:
 
 
 OTHER = "other"  # what the tail of an unbounded dimension is folded into
+# The method is the caller's word; unknown ones share a series, or a scanner would make a new one with every request.
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
 
 class Tally(msgspec.Struct):

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.collect.aggregate import METHODS, add, aggregate, bounded, minutes
+from gateway.collect.aggregate import add, aggregate, bounded, minutes
 from gateway.domain.histogram import bin_of
-from gateway.domain.traffic import OTHER, BucketKey, SeriesKey, Tally
+from gateway.domain.traffic import METHODS, OTHER, BucketKey, SeriesKey, Tally
 from tests.collect_rows import MINUTE, record
 
 if TYPE_CHECKING:
