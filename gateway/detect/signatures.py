@@ -72,6 +72,10 @@ class Saturation:
         )
 
 
+_LASTING_S = 2 * COARSE_S
+_OLD = (-COARSE_S, -COARSE_S)  # nothing new any more
+
+
 class NewError:
     """A kind of failure that was never seen at a route before. Speaks once of each, after an hour of watching."""
 
@@ -83,7 +87,7 @@ class NewError:
 
     def __init__(self) -> None:
         self._since: float | None = None
-        self._known: dict[tuple[str, int, str], int] = {}  # when it was seen first; −1 once spoken of
+        self._known: dict[tuple[str, int, str], tuple[int, int]] = {}  # the minutes it was seen first and last in
         self._requests: dict[str, int] = {}
         self._minute = -1
 
@@ -107,19 +111,22 @@ class NewError:
             if self._may_speak(kind[0], minute):
                 found.append(self._anomaly(kind, requests, totals[kind[0]], (minute, now)))
             if kind in self._known:
-                self._known[kind] = -1
+                self._known[kind] = _OLD
         for route, requests in totals.items():
             self._requests[route] = self._requests.get(route, 0) + requests
         return found
 
     def _is_new(self, kind: tuple[str, int, str], minute: int) -> bool:
-        """Whether it was seen first in this minute or the one before, in which it may just have begun.
+        """Whether it was seen first two minutes ago, and in every minute since.
 
-        A single failure makes its kind known as well: one that comes now and then is not new when three come together.
+        What is over sooner is a restart or a stumble. And a single failure makes its kind known: one that comes now and
+        then is not new when three come together.
         """
-        if kind not in self._known and len(self._known) < self._most:
-            self._known[kind] = minute
-        return self._known.get(kind, minute) >= minute - COARSE_S
+        first, last = self._known.get(kind, (minute, minute))
+        lasts = minute - last <= COARSE_S and minute - first <= _LASTING_S
+        if kind in self._known or len(self._known) < self._most:
+            self._known[kind] = (first, minute) if lasts else _OLD
+        return lasts and minute - first == _LASTING_S
 
     def _may_speak(self, route: str, minute: int) -> bool:
         watched = self._since is not None and minute - self._since >= self._watched_s

@@ -73,11 +73,18 @@ def test_a_kind_that_came_singly_before_is_not_new_when_several_come_together():
     assert minutes(detector, window, START + 3900, START + 4020) == []
 
 
-def test_a_kind_that_began_at_the_end_of_a_minute_is_new_in_the_next():
+def test_a_kind_that_is_over_within_two_minutes_was_a_stumble():
+    window, detector = Window(), NewError()
+    fed(window, START, START + 4020, {key(): 5})
+    fed(window, START + 3775, START + 3800, {key(502, "upstream_unavailable"): 1})
+    assert minutes(detector, window, START, START + 4020) == []
+
+
+def test_a_kind_that_goes_on_is_told_once():
     window, detector = Window(), NewError()
     fed(window, START, START + 3780, {key(): 5})
-    fed(window, START + 3775, START + 3840, {key(): 5, key(504, "upstream_timeout"): 1})
-    assert len(minutes(detector, window, START, START + 3900)) == 1
+    fed(window, START + 3775, START + 4200, {key(): 5, key(504, "upstream_timeout"): 1})
+    assert len(minutes(detector, window, START, START + 4200)) == 1
 
 
 def test_what_other_nodes_stored_without_its_kind_is_not_called_new():
