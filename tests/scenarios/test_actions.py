@@ -129,7 +129,7 @@ def story(  # noqa: PLR0915 - a story, in its order
     told: dict[str, Any] = {}
     with ExitStack() as stack:
         well, ill = stack.enter_context(shop.targets(2))
-        abused, stormed, changed = Crowded(14.0), Crowded(18.0), Crowded(1e6)
+        abused, stormed, changed = Crowded(8.0), Crowded(7.0), Crowded(1e6)
         (fixed,) = stack.enter_context(shop.targets(1))
         for origin in (abused, stormed, changed):
             stack.enter_context(served(origin))
@@ -157,9 +157,10 @@ settle = "0s"
 """,
         )
         gateway = stack.enter_context(running.gateway(folder, text))
+        begun = time.monotonic()
         usual = tuple(f"198.51.100.{number}" for number in range(1, 5))
         for name in NAMES:
-            callers = Callers(gateway.url, f"/{name}/1", usual, 3.0)
+            callers = Callers(gateway.url, f"/{name}/1", usual, 1.2)
             stack.callback(callers.stop)
 
         # The switch is on: what would run by itself waits, and nobody can approve it.
@@ -175,14 +176,16 @@ settle = "0s"
         told["go"] = gateway.sentinel("stop-actions", "off", "--json")
         told["approved"] = gateway.control.post(f"/api/v1/actions/{action['id']}/approve", json={})
 
-        # Three troubles at once, each with its own remedy.
-        abuser = Callers(gateway.url, "/abused/1", ("203.0.113.9",) * 4, 12.0)
-        storm = Callers(gateway.url, "/stormed/1", tuple(f"192.0.2.{number}" for number in range(1, 6)), 2.4)
+        # Four troubles at once, each with its own remedy. What is usual has to be known before.
+        gateway.wait(lambda: time.monotonic() > begun + 45, 60, "three quarters of a minute of usual traffic")
+        abuser = Callers(gateway.url, "/abused/1", ("203.0.113.9",) * 4, 4.0)
+        storm = Callers(gateway.url, "/stormed/1", tuple(f"192.0.2.{number}" for number in range(1, 6)), 1.0)
         stack.callback(abuser.stop)
         stack.callback(storm.stop)
         bad = gateway.config.read_text().replace(
             'match = { path = "/changed/*" }', 'match = { path = "/changed/*" }\nrewrite = "/wrong"'
         )
+        fixed.broken = True
         told["applied"] = gateway.control.post("/api/v1/config/apply", json={"text": bad, "note": "a new path"})
         told["limited"] = shop.incident_when(
             gateway, "abused", acted("limit_caller", "EXECUTED"), ACT_S, "the caller is limited"
@@ -201,16 +204,12 @@ settle = "0s"
         gateway.wait(lambda: _any_order(gateway, "shed", "stormed"), 30, "requests are shed")
         gateway.wait(lambda: _any_order(gateway, "limited", "abused"), 30, "the caller hears 429")
         told["abuser"] = Counter(abuser.answers)
-        abuser.stop()
-        told["given back"] = shop.incident_when(
-            gateway, "abused", acted("limit_caller", "REVERTED"), 150, "the caller is let through again"
-        )
         told["rolled"] = shop.incident_when(
             gateway, "changed", acted("roll_back", "KEPT"), ACT_S, "going back helped and stays"
         )
 
-        # Control dies between beginning and knowing the end.
-        fixed.broken = True
+        # Control dies between beginning and knowing the end; the next one goes on with what is in force.
+        abuser.stop()
         shop.incident_when(gateway, "fixed", acted("run_outside", "RUNNING"), ACT_S, "the command is begun")
         gateway.wait(lambda: receiver.requests, 30, "the receiver is called")
         control = gateway.child("control")
@@ -220,7 +219,9 @@ settle = "0s"
         told["unknown"] = shop.incident_when(
             gateway, "fixed", lambda one: "incident.escalated" in shop.kinds(one), ACT_S, "a person is called"
         )
-        time.sleep(11)  # two rounds more: nothing begins it again
+        told["given back"] = shop.incident_when(
+            gateway, "abused", acted("limit_caller", "REVERTED"), 150, "the caller is let through again"
+        )
         told["called"] = list(receiver.requests)
         told["audit"] = [line["verb"] for line in gateway.api("/api/v1/audit?limit=200")["items"]]
         told["log"] = gateway.log.read_text(errors="replace")
@@ -247,7 +248,7 @@ def test_an_abusive_caller_is_limited_and_let_through_again_once_it_behaves(stor
     assert limited["caller"] == "client 203.0.113.9"
     assert (limited["risk"], limited["decided_by"]) == ("SAFE", "system sentinel")
     assert story["abuser"][429] > 0
-    assert "is over" in the(story["given back"], "limit_caller")["note"]
+    assert the(story["given back"], "limit_caller")["ended_at"] is not None
 
 
 def test_a_storm_of_requests_is_shed_after_approval(story):
