@@ -312,3 +312,12 @@ def test_a_state_tells_its_period_and_what_was_used(tmp_path):
         take(limiter, DAILY)
     with quotas.held():
         assert quotas.read(("n", "ana")) == period(DAY, NOON).number * PERIOD + 2
+
+
+def test_buckets_that_were_forgotten_for_want_of_room_are_counted():
+    counters = WorkerCounters()
+    limiter = RateLimiter(counters, max_local=8)
+    slow = Limit(name="slow", rate=0.001, burst=2, scope=Scope.CLIENT)
+    for number in range(20):
+        assert take(limiter._local, slow, whom=f"caller-{number}")
+    assert counters.take() == {"sentinel_buckets_forgotten_total": 12}
