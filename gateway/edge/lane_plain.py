@@ -5,9 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from gateway.edge import plain_head
+from gateway.edge import plain_request
 from gateway.edge.clock import NEVER
-from gateway.edge.exchange import Exchange
 from gateway.edge.lane_request import LaneRequest
 from gateway.edge.server_protocol import StrictHttpProtocol
 
@@ -57,35 +56,16 @@ class PlainRequests(StrictHttpProtocol):
 
     def plain_request(self, data: bytes) -> LaneRequest | None:
         """The request that ``data`` is, if it is one whole, plain request and nothing else."""
-        end = data.find(b"\r\n") + 2
-        line = plain_head.request_line(data[: end - 2])
-        if line is None or self.transport.is_closing() or self.flow.write_paused:
+        if self.transport.is_closing() or self.flow.write_paused:
             return None
-        method, path, query, target, judged, with_body = line
-        runtime = self.steps.runtime
-        if self.admin is not None and runtime.is_admin(path):
+        found = plain_request.whole(
+            data, self.steps.runtime, self._peer, self._scheme, self.certificate, self.admin is not None
+        )
+        if found is None:
             return None
-        body = b""
-        if with_body:
-            ends = data.find(b"\r\n\r\n", end - 2) + 4
-            if ends < end:  # the head is not whole
-                return None
-            fields = plain_head.fields(data[end:ends], True)
-            body = data[ends:]
-        else:
-            fields = plain_head.fields(data[end:])
-        if fields is None or fields.content_length != len(body):  # more of the body is to come, or another request
-            return None
-        headers, gathered, length = fields
+        exchange, body = found
         self._in_head = False
         self.deadline = NEVER
-        # By position: most requests come by here, and Python takes twice as long to call by keyword.
-        exchange = Exchange(
-            method, path, query, headers, runtime, self._peer, self._scheme, "1.1", 0, target, self.certificate
-        )
-        exchange.gathered = gathered
-        exchange.target_judged = judged
-        exchange.content_length = exchange.bytes_in = length
         if not (body or self.draining):
             return LaneRequest(self, exchange)
         return LaneRequest(self, exchange, keep_alive=not self.draining, body=body)
