@@ -120,9 +120,9 @@ class Sample(msgspec.Struct, frozen=True):
 class Watch(msgspec.Struct, frozen=True):
     """What an action is judged by, saved with it so that a restarted control judges by the same.
 
-    The samples are taken at execution: ``target`` what is ill, ``siblings`` what it is measured by (the upstream's other
-    targets, a split's other upstreams, or the same traffic before it began), ``place`` where the incident shows,
-    ``others`` all other upstreams.
+    The samples are taken at execution: ``target`` what is ill, ``siblings`` what it is measured by (the other targets
+    of its upstream, a split's other upstreams, or the same traffic before it began), ``place`` where the incident
+    shows, ``others`` all other upstreams.
     """
 
     signal: str = "error_rate"  # a Signal

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.domain.incident import IncidentState
-from gateway.gameday.catalogue import BY_NAME, NONE
+from gateway.gameday.catalogue import BY_NAME
+from gateway.gameday.faults import NONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.domain.incident import Incident, Place
     from gateway.domain.plan import Action
     from gateway.domain.topology import Topology
-    from gateway.gameday.catalogue import Fault, Right
+    from gateway.gameday.faults import Fault, Right
     from gateway.gameday.play import Played
     from gateway.gameday.world import Felt
 

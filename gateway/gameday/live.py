@@ -21,7 +21,8 @@ from gateway.demo.stage import SERVICES, Stage
 from gateway.domain.incident import Incident, IncidentState, Place
 from gateway.domain.topology import Topology
 from gateway.gameday import services
-from gateway.gameday.catalogue import BY_NAME, Right
+from gateway.gameday.catalogue import BY_NAME
+from gateway.gameday.faults import Right
 from gateway.gameday.judging import judge
 from gateway.gameday.play import READ_AFTER_S, Played
 from gateway.gameday.world import Felt
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
     from gateway.demo.load import Answer
     from gateway.domain.diagnosis import Diagnosis
-    from gateway.gameday.catalogue import Fault
     from gateway.gameday.effects import Effect
+    from gateway.gameday.faults import Fault
     from gateway.gameday.judging import Result
 
 PLAYABLE = frozenset(

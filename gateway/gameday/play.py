@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.config.checking import Configuration
-    from gateway.gameday.catalogue import Fault
+    from gateway.gameday.faults import Fault
     from gateway.gameday.recording import Recording
     from gateway.gameday.world import World
 

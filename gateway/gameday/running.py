@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from gateway.config.checking import Configuration
-    from gateway.gameday.catalogue import Fault
+    from gateway.gameday.faults import Fault
     from gateway.gameday.judging import Result
     from gateway.gameday.recording import Recording
 

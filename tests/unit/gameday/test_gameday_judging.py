@@ -9,7 +9,8 @@ from gateway.domain.diagnosis import Confidence, Diagnosis, Hypothesis, Report
 from gateway.domain.incident import Incident, IncidentState, Place, Severity, Signal
 from gateway.domain.plan import Action, ActionKind, ActionState, Outcome, Risk
 from gateway.domain.topology import Topology
-from gateway.gameday.catalogue import CATALOGUE, Fault, Right
+from gateway.gameday.catalogue import CATALOGUE
+from gateway.gameday.faults import Fault, Right
 from gateway.gameday.judging import WEEK_S, Result, goals, judge, recovered_s, score
 from gateway.gameday.play import Played
 from gateway.gameday.world import Felt

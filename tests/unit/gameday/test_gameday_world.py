@@ -9,8 +9,9 @@ import pytest
 
 from gateway.domain.snapshot import Directive, DirectiveKind
 from gateway.gameday import services
-from gateway.gameday.catalogue import BY_NAME, CATALOGUE, FLOOR_SHARE
+from gateway.gameday.catalogue import BY_NAME, CATALOGUE
 from gateway.gameday.effects import Effect, Flow
+from gateway.gameday.faults import FLOOR_SHARE
 from gateway.gameday.world import World, busyness
 
 NOON = 1_767_571_200 + 15 * 3600
