@@ -56,6 +56,12 @@ class Admin:
         return [entry.verb for entry in self.fakes.audit.rows]
 
 
+def path_of(row: Any, of: str = "some-id") -> str:
+    """The path of an endpoint, with that id in it."""
+    path: str = row.prefix + row.path
+    return path.replace("{id}", of).replace("{agent_id}", "web-1")
+
+
 def assert_problem(answer: Response, status: int, *, field: str | None = None) -> dict[str, Any]:
     """The answer is a problem document of that status and says something, but no stack trace."""
     assert answer.status_code == status, answer.text

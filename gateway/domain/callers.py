@@ -6,7 +6,8 @@ Memory is bounded: a cell that grows too large keeps its busiest callers, and th
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,11 +23,8 @@ _KEPT = 2_000  # … to its busiest ones
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+-]{0,95}")
 
 
-class Seen(NamedTuple):
-    """One caller on one route."""
-
-    caller: str  # "client 192.0.2.7", "subject acme/ana"
-    route: str
+# A caller, such as "client 192.0.2.7" or "subject acme/ana", and the route it asked for.
+Seen = tuple[str, str]
 
 
 class Callers:
@@ -47,8 +45,9 @@ class Callers:
             newest = max(newest, at)
             self.since = at if self.since is None else min(self.since, at)
             cell = self._cells.setdefault(at, {})
-            for caller in names(record):
-                seen = Seen(caller, record.route)
+            route = record.route
+            for caller in _names(record.client, record.tenant, record.subject):
+                seen = (caller, route)
                 cell[seen] = cell.get(seen, 0) + 1
             if len(cell) > _MOST:
                 self._cells[at] = self._cut(cell)
@@ -60,9 +59,9 @@ class Callers:
         out: dict[str, int] = {}
         for at, cell in self._cells.items():
             if start <= at < end:
-                for seen, count in cell.items():
-                    if seen.route in routes:
-                        out[seen.caller] = out.get(seen.caller, 0) + count
+                for (caller, route), count in cell.items():
+                    if route in routes:
+                        out[caller] = out.get(caller, 0) + count
         return out
 
     def _cut(self, cell: dict[Seen, int]) -> dict[Seen, int]:
@@ -73,7 +72,12 @@ class Callers:
 
 def names(record: RequestRecord) -> tuple[str, ...]:
     """What a request's caller is called in orders about callers; the address first."""
-    client = (f"client {record.client}",) if record.client else ()
-    if record.subject and _PLAIN.fullmatch(record.subject) and (not record.tenant or _PLAIN.fullmatch(record.tenant)):
-        return (*client, f"subject {record.tenant}/{record.subject}")
-    return client
+    return _names(record.client, record.tenant, record.subject)
+
+
+@lru_cache(maxsize=8192)
+def _names(client: str, tenant: str, subject: str) -> tuple[str, ...]:
+    address = (f"client {client}",) if client else ()
+    if subject and _PLAIN.fullmatch(subject) and (not tenant or _PLAIN.fullmatch(tenant)):
+        return (*address, f"subject {tenant}/{subject}")
+    return address

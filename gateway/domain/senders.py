@@ -28,12 +28,8 @@ _PRODUCT = re.compile(r"([A-Za-z][\w.\-]{0,31})/(\d{1,4})")
 _CUT_SHORT = str(ErrorKind.UPSTREAM_TRUNCATED)
 
 
-class _Entry(NamedTuple):
-    upstream: str
-    dimension: str
-    value: str
-    failed: bool
-    doublings: int  # bit length of the duration in microseconds
+# Upstream, dimension, value, whether it failed, bit length of the duration in microseconds.
+_Entry = tuple[str, str, str, bool, int]
 
 
 class Ended(NamedTuple):
@@ -61,12 +57,11 @@ class Senders:
             failed = record.status >= _SERVER_ERROR or record.error == _CUT_SHORT
             # How long a WebSocket stayed open is not how long anybody waited.
             doublings = record.duration_us.bit_length() if record.status != _SWITCHED else 0
-            values = (network(record.client), record.subject[:_LONGEST], program(record.user_agent))
-            for dimension, value in zip(DIMENSIONS, values, strict=True):
-                entry = _Entry(record.upstream, dimension, value, failed, doublings)
-                if entry not in cell and len(cell) >= _MOST:
-                    entry = entry._replace(value=OTHER)
-                cell[entry] = cell.get(entry, 0) + 1
+            upstream = record.upstream
+            # Plain tuples, spelled out: every record comes by here.
+            _count(cell, (upstream, "client", network(record.client), failed, doublings))
+            _count(cell, (upstream, "subject", record.subject[:_LONGEST], failed, doublings))
+            _count(cell, (upstream, "agent", program(record.user_agent), failed, doublings))
         for old in [at for at in self._cells if at < newest - SPAN_S]:
             del self._cells[old]
 
@@ -87,12 +82,22 @@ class Senders:
             if not start <= at < end:
                 continue
             for entry, count in cell.items():
-                if upstream and entry.upstream != upstream:
+                its_upstream, dimension, value, failed, doublings = entry
+                if upstream and its_upstream != upstream:
                     continue
-                bad = entry.failed if limit is None else entry.doublings > limit
-                known = out.get((entry.dimension, entry.value), Ended(0, 0))
-                out[entry.dimension, entry.value] = Ended(known.bad + count * bad, known.total + count)
+                bad = failed if limit is None else doublings > limit
+                known = out.get((dimension, value), Ended(0, 0))
+                out[dimension, value] = Ended(known.bad + count * bad, known.total + count)
         return out
+
+
+def _count(cell: dict[_Entry, int], entry: _Entry) -> None:
+    count = cell.get(entry, 0)
+    if not count and len(cell) >= _MOST:
+        upstream, dimension, _, failed, doublings = entry
+        entry = (upstream, dimension, OTHER, failed, doublings)
+        count = cell.get(entry, 0)
+    cell[entry] = count + 1
 
 
 @lru_cache(maxsize=4096)

@@ -91,7 +91,7 @@ def _first_fitting(situation: Situation, why_not: list[str]) -> Action | None:
             return made
         why_not.append(f"{CATALOGUE[kind].title}: {made.reason}.")
         if isinstance(made, _Waits):
-            return None  # what comes after it is only tried when it did not help
+            return None  # what comes after it is only tried when it was done and did not help
     return None
 
 
@@ -121,7 +121,7 @@ def _services(shows: Iterable[Place], topology: Topology) -> str:
 
 
 class _Waits(Refusal, frozen=True):
-    """Such an action stands already."""
+    """Such an action stands already, or somebody declined it: nothing is tried in its place."""
 
 
 def _considered(kind: ActionKind, draft: Draft, situation: Situation) -> Action | Refusal:
@@ -150,7 +150,7 @@ def _settled(kind: ActionKind, thing: str, earlier: tuple[Action, ...]) -> Refus
     if any(action.outcome is not None and action.outcome.verdict in _DID_NOT_HELP for action in earlier):
         return Refusal(f"it was tried at {thing} in this incident and did not help")
     if any(action.state is ActionState.REJECTED for action in earlier):
-        return Refusal(f"it was declined for {thing} in this incident")
+        return _Waits(f"it was declined for {thing} in this incident")
     done = _DONE | {ActionState.FAILED} if kind in FOR_GOOD else _DONE
     if any(action.state in done for action in earlier):
         return Refusal(f"it was done for {thing} in this incident, or tried")

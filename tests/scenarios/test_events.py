@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -12,9 +15,7 @@ from gateway.ingest.elasticsearch_queries import identifier
 from tests import running
 from tests.elasticsearch_server import elasticsearch
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+ROOT = Path(__file__).parents[2]
 TOKEN = "a token for events of decent length"
 SOURCES = "[sources.events]\n"
 LONG_S = 120.0
@@ -28,6 +29,10 @@ def test_events_are_kept_once_through_a_crash_of_control(tmp_path: Path) -> None
     ):
         client.report("deploy.begun", message="57", fields={"revision": 57})
         assert client.flush(LONG_S)
+        by_hand = subprocess.run(
+            ["sh", "-c", _of_the_page(gateway)], capture_output=True, text=True, check=True, timeout=60
+        )
+        assert json.loads(by_hand.stdout) == {"stored": 1, "duplicates": 0, "refused": []}
         control = gateway.child("control")
         control.kill()
         psutil.wait_procs([control], timeout=LONG_S)
@@ -72,6 +77,14 @@ def test_a_made_up_alert_opens_an_incident_that_names_what_elasticsearch_says_an
             assert any('"no connection left in the pool of' in one and "3 times" in one for one in said), said
             gateway.sentinel("simulate", "database", "--service", "api", "--resolve", *config)
             gateway.wait(lambda: incidents("CLOSED"), LONG_S, "its end closes it")
+
+
+def _of_the_page(gateway: running.Gateway) -> str:
+    """The first command of the how-to page, for this gateway."""
+    page = (ROOT / "docs/how-to/events.md").read_text()
+    command = page.split("```sh\n", 1)[1].split("```", 1)[0]
+    command = command.replace("http://127.0.0.1:8001", gateway.admin_url)
+    return f"SENTINEL_EVENTS_TOKEN='{TOKEN}'; {command}"
 
 
 def _line(number: int) -> dict[str, Any]:

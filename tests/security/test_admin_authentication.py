@@ -19,15 +19,11 @@ from gateway.admin.local import LocalSocket
 from gateway.domain.identity import RANK, Role
 from gateway.identity import tokens
 from gateway.identity.throttle import ADDRESS
-from tests.admin_client import API, ORIGIN, Admin, assert_problem
+from tests.admin_client import API, ORIGIN, Admin, assert_problem, path_of
 from tests.admin_fakes import PASSWORD
 
 CLOSED = [row for row in ENDPOINTS if row.role is not None]
 ABOVE_VIEWER = [row for row in CLOSED if RANK[row.role] > 0]
-
-
-def path_of(row):
-    return API + row.path.replace("{id}", "some-id")
 
 
 def name_of(row):

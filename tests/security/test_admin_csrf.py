@@ -6,7 +6,7 @@ import pytest
 
 from gateway.admin.api.table import ENDPOINTS
 from gateway.domain.plan import ActionState
-from tests.admin_client import API, ORIGIN, Admin, assert_problem
+from tests.admin_client import API, ORIGIN, Admin, assert_problem, path_of
 from tests.admin_fakes import PASSWORD
 
 APPROVE = f"{API}/actions/a-2/approve"
@@ -67,7 +67,7 @@ def test_a_request_from_our_page_is_refused_without_its_token(admin):
 @pytest.mark.parametrize("row", CHANGING, ids=lambda row: f"{row.method} {row.path}")
 def test_every_changing_endpoint_asks_cookies_for_more(admin, row):
     client, _ = admin.with_cookie("ana")
-    path = API + row.path.replace("{id}", "a-2")
+    path = path_of(row, "a-2")
     assert_problem(client.request(row.method, path, headers={"Origin": ORIGIN}, json={}), 403)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from gateway.domain.callers import Callers, Seen
+from gateway.domain.callers import Callers
 from gateway.domain.diagnosis import Hypothesis
 from gateway.domain.histogram import bin_of
 from gateway.domain.incident import Change, Incident, IncidentState, Place, Severity, Signal
@@ -78,7 +78,7 @@ class Scene:
         into = self.callers._cells.setdefault(int(at) - int(at) % 5, {})
         self.callers.since = T0
         for caller, rate in (callers or QUIET).items():
-            into[Seen(caller, self.route.name)] = round(rate * 5)
+            into[caller, self.route.name] = round(rate * 5)
 
     def trouble(self, seconds: int = 30, **told) -> Scene:
         for at in range(int(ONSET), int(ONSET) + seconds, 5):
