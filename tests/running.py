@@ -167,6 +167,13 @@ class Gateway:
         except (LookupError, psutil.Error):
             return False
 
+    def has_replaced(self, process: psutil.Process, name: str) -> bool:
+        """Whether another process than that one has the name now."""
+        try:
+            return self.child(name).pid != process.pid
+        except (LookupError, psutil.Error):
+            return False
+
     def api(self, path: str) -> Any:
         answer = self.control.get(path)
         answer.raise_for_status()

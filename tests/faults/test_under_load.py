@@ -50,9 +50,7 @@ def test_what_a_killed_worker_held_is_counted_as_lost_and_is_little(tmp_path: Pa
             time.sleep(2)
             killed = gateway.child("worker 1")
             killed.kill()
-            gateway.wait(
-                lambda: gateway.has_child("worker 1") and gateway.child("worker 1").pid != killed.pid, 15, "respawn"
-            )
+            gateway.wait(lambda: gateway.has_replaced(killed, "worker 1"), 15, "respawn")
             time.sleep(2)
         answered = callers.total - callers.answers[0]
         assert callers.answers[200] == answered

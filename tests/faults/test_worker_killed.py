@@ -69,7 +69,7 @@ def test_only_its_own_clients_and_upstreams_notice_a_worker_that_is_killed(place
     for wire, upstream in others:
         upstream.send(b"done")
         assert wire.body(4) == b"done"
-    until(lambda: place.gateway.has_child("worker 1") and place.gateway.child("worker 1").pid != killed.pid, 20, "back")
+    until(lambda: place.gateway.has_replaced(killed, "worker 1"), 20, "back")
     records = {one["path"] for one in place.gateway.records()}
     place.gateway.wait(
         lambda: len({one["path"] for one in place.gateway.records()}) >= len(others),

@@ -232,9 +232,7 @@ def test_a_killed_worker_is_replaced_and_loses_at_most_what_it_held(tmp_path: Pa
         first.kill()
         answers = [httpx2.get(f"{gateway.url}/after/{number}").status_code for number in range(20)]
         assert answers == [200] * 20
-        gateway.wait(
-            lambda: gateway.has_child("worker 1") and gateway.child("worker 1").pid != first.pid, 15, "respawn"
-        )
+        gateway.wait(lambda: gateway.has_replaced(first, "worker 1"), 15, "respawn")
         gateway.wait(lambda: len(gateway.records()) >= sent + 20, 15, "every flushed record is stored")
 
 
