@@ -107,7 +107,9 @@ def test_without_its_supervisor_nothing_stays_behind(tmp_path: Path) -> None:
         _, alive = psutil.wait_procs(family, timeout=12)
         assert not alive
         gateway.start()
-        assert [record["path"] for record in gateway.records()] == ["/last"], "and nothing was lost with it"
+        gateway.wait(
+            lambda: [record["path"] for record in gateway.records()] == ["/last"], 30, "nothing was lost with it"
+        )
 
 
 def test_a_lost_supervisor_takes_all_with_it_though_nobody_reads_what_they_log(tmp_path: Path) -> None:
