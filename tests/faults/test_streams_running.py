@@ -51,4 +51,5 @@ def test_a_stream_goes_on_while_the_worker_drains_and_ends_whole(tmp_path: Path,
         stopping.join(20)
         assert codes == [0]
         gateway.start()
+        gateway.wait(gateway.records, 30, "the stream is recorded")
         assert [(record["status"], record["error"]) for record in gateway.records()] == [(200, "")]

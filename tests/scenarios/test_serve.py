@@ -259,6 +259,7 @@ def test_a_graceful_stop_finishes_what_is_under_way_and_loses_no_record(tmp_path
         assert out.strip() == b"200"
         origin.delay_s = 0.0
         gateway.start()
+        gateway.wait(gateway.records, 30, "what was under way is recorded")
         assert [record["path"] for record in gateway.records()] == ["/slow"]
 
 
