@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from gateway.domain.sources import AlertSettings, ElasticsearchFields, ElasticsearchSettings
+from gateway.domain.sources import AlertSettings, ElasticsearchSettings
 
 if TYPE_CHECKING:
     from gateway.config.document import Document
@@ -48,5 +46,5 @@ def elasticsearch_settings(document: Document) -> ElasticsearchSettings | None:
         max_events=entry.max_events,
         duration_us=_UNIT_US[entry.duration_unit],
         services=entry.services,
-        fields=ElasticsearchFields(**msgspec.structs.asdict(entry.fields)),
+        fields=entry.fields,
     )

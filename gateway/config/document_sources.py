@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.config.values import Duration, Texts, key
 from gateway.domain.incident import Severity
+from gateway.domain.sources import ElasticsearchFields
 
 
 class AlertsEntry(msgspec.Struct, frozen=True):
@@ -29,18 +30,6 @@ class EventsEntry(msgspec.Struct, frozen=True):
     """Events reported by programs that are no users here; the table's presence lets them."""
 
     token_env: str = "SENTINEL_EVENTS_TOKEN"  # noqa: S105 - the name of a variable
-
-
-class ElasticsearchFields(msgspec.Struct, frozen=True):
-    """What its documents call things; by default as the Elastic Common Schema and Elastic APM do."""
-
-    time: str = "@timestamp"
-    service: str = "service.name"
-    level: str = "log.level"
-    message: str = "message"
-    trace: str = "trace.id"
-    outcome: str = "event.outcome"
-    duration: str = "transaction.duration.us"
 
 
 class ElasticsearchEntry(msgspec.Struct, frozen=True):

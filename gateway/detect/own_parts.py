@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.domain.incident import Severity
-from gateway.domain.own_health import AWAY_S, DAY_S, LEAST_FREE_BYTES, SKEW_S, SPOOL_FULL, Part
+from gateway.domain.own_health import AWAY_S, DAY_S, LEAST_FREE_BYTES, SKEW_S, SPOOL_FULL, Part, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -99,7 +99,7 @@ def _store(facts: OwnFacts) -> Iterator[Symptom]:
             Part.STORE,
             Severity.P2,
             "Our own database does not answer",
-            f"traffic is not touched; {_size(store.waiting_bytes)} of records wait in the spool and "
+            f"traffic is not touched; {size_of(store.waiting_bytes)} of records wait in the spool and "
             f"{store.journal_waiting} entries in the journal, and what people look up is not there",
             observed=float(store.waiting_bytes),
             counted=store.journal_dropped,
@@ -114,7 +114,7 @@ def _spool(facts: OwnFacts) -> Iterator[Symptom]:
         yield Symptom(
             Part.SPOOL,
             Severity.P2,
-            f"Our own spool is {share:.0%} full ({_size(spool.waiting_bytes)} of {_size(spool.bound_bytes)})",
+            f"Our own spool is {share:.0%} full ({size_of(spool.waiting_bytes)} of {size_of(spool.bound_bytes)})",
             "records wait longer than usual; beyond the bound the oldest are dropped",
             counted=spool.dropped,
             counting="records were dropped",
@@ -129,7 +129,7 @@ def _disk(facts: OwnFacts) -> Iterator[Symptom]:
         yield Symptom(
             Part.DISK,
             Severity.P2,
-            f"Our own disk is almost full: {_size(disk.free_bytes)} free of {_size(disk.total_bytes)}",
+            f"Our own disk is almost full: {size_of(disk.free_bytes)} free of {size_of(disk.total_bytes)}",
             "traffic goes on; once it is full, records are dropped and no configuration can be put in force",
             observed=float(disk.free_bytes),
             expected=float(LEAST_FREE_BYTES),
@@ -262,7 +262,7 @@ def _processes(facts: OwnFacts, now: float) -> Iterator[Symptom]:
             Severity.P3,
             f"Our own control was away for {away.until - away.since:.0f} s",
             f"workers went on with what was in force; nothing was detected or acted on, and "
-            f"{_size(away.waiting_bytes)} of records waited",
+            f"{size_of(away.waiting_bytes)} of records waited",
             observed=away.until - away.since,
             at_once=True,
         )
@@ -289,11 +289,3 @@ def _listed(names: Iterable[str]) -> str:
     found = list(names)
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     return ", ".join(found[:_NAMED]) + more
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:  # noqa: PLR2004 - the unit's own step
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"

@@ -70,13 +70,9 @@ class Callers:
         return kept
 
 
-def names(record: RequestRecord) -> tuple[str, ...]:
-    """What a request's caller is called in orders about callers; the address first."""
-    return _names(record.client, record.tenant, record.subject)
-
-
 @lru_cache(maxsize=8192)
 def _names(client: str, tenant: str, subject: str) -> tuple[str, ...]:
+    """What a request's caller is called in orders about callers; the address first."""
     address = (f"client {client}",) if client else ()
     if subject and _PLAIN.fullmatch(subject) and (not tenant or _PLAIN.fullmatch(tenant)):
         return (*address, f"subject {tenant}/{subject}")

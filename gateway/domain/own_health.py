@@ -157,3 +157,12 @@ class OwnFacts(msgspec.Struct, frozen=True):
     workers: WorkerFacts | None = None
     away: AwayFacts | None = None
     names: tuple[NameFacts, ...] = ()
+
+
+def size_of(count: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:  # noqa: PLR2004 - the unit's own step
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

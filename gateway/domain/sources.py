@@ -28,7 +28,7 @@ class Received(msgspec.Struct, frozen=True):
 
 
 class ElasticsearchFields(msgspec.Struct, frozen=True):
-    """What its documents call things."""
+    """What its documents call things; by default as the Elastic Common Schema and Elastic APM do."""
 
     time: str = "@timestamp"
     service: str = "service.name"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.gameday.catalogue import CATALOGUE
 from gateway.gameday.judging import score
-from gateway.loadtest.report import STYLE
+from gateway.loadtest.report import STYLE, held_class, mark_of, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +29,7 @@ def page(results: Sequence[Result], quiet: Quiet | None, goals: Sequence[Goal], 
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         f"<title>Game day: {escape(verdict)}</title><style>{STYLE}{_MORE_STYLE}</style></head><body>"
-        f'<h1>Game day</h1><p class="verdict {_class(held=not missed)}">{escape(verdict)}</p>'
+        f'<h1>Game day</h1><p class="verdict {held_class(held=not missed)}">{escape(verdict)}</p>'
         f'<dl class="facts">{listed}</dl>{_goals(goals)}{_by_kind(results)}{_quiet(quiet)}{_runs(results)}'
         "</body></html>\n"
     )
@@ -70,7 +70,7 @@ def seconds(value: float | None) -> str:
 
 def _goals(goals: Iterable[Goal]) -> str:
     rows = "".join(
-        f'<li><span class="mark {_class(held=goal.met)}">{_mark(held=goal.met)}</span>{escape(goal.name)}: '
+        f'<li><span class="mark {held_class(held=goal.met)}">{mark_of(held=goal.met)}</span>{escape(goal.name)}: '
         f'{escape(goal.reached)} <span class="quiet">{escape(goal.wanted)}</span></li>'
         for goal in goals
     )
@@ -81,7 +81,7 @@ def _by_kind(results: Sequence[Result]) -> str:
     if not results:
         return ""
     rows = [[escape(name), *map(escape, cells(figures))] for name, figures in rows_by_kind(results)]
-    return f"<section><h2>By fault</h2>{_table(('fault', *COLUMNS), rows)}</section>"
+    return f"<section><h2>By fault</h2>{table(('fault', *COLUMNS), rows)}</section>"
 
 
 def _quiet(quiet: Quiet | None) -> str:
@@ -96,7 +96,7 @@ def _runs(results: Iterable[Result]) -> str:
     parts = []
     for one in results:
         held = one.right and one.cause_first and one.detected_s is not None
-        mark = f'<span class="{_class(held=held)}">{_mark(held=held)}</span>'
+        mark = f'<span class="{held_class(held=held)}">{mark_of(held=held)}</span>'
         said = [
             ("found", f"{one.title} ({one.severity}, after {one.detected_s} s)" if one.title else "not at all"),
             ("named", "; ".join(one.named) or "nothing"),
@@ -109,18 +109,3 @@ def _runs(results: Iterable[Result]) -> str:
             f'<h3>{mark} {one.number} {escape(one.kind)}</h3><p>{escape(one.said)}</p><dl class="facts">{facts}</dl>'
         )
     return f"<section><h2>Every run</h2>{''.join(parts)}</section>" if parts else ""
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Cells of ``rows`` are markup already."""
-    heads = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    lines = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'
-
-
-def _class(*, held: bool) -> str:
-    return "good" if held else "bad"
-
-
-def _mark(*, held: bool) -> str:
-    return "✓" if held else "✗"

@@ -59,7 +59,7 @@ def page(outcomes: Sequence[Outcome], facts: Mapping[str, str]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         f"<title>Load test: {escape(verdict)}</title><style>{STYLE}</style></head><body>"
-        f'<h1>Load test</h1><p class="verdict {_class(held=good)}">{escape(verdict)}</p>'
+        f'<h1>Load test</h1><p class="verdict {held_class(held=good)}">{escape(verdict)}</p>'
         f'<dl class="facts">{listed}</dl>{_overview(outcomes)}{"".join(map(_section, outcomes))}</body></html>\n'
     )
 
@@ -67,7 +67,7 @@ def page(outcomes: Sequence[Outcome], facts: Mapping[str, str]) -> str:
 def _overview(outcomes: Sequence[Outcome]) -> str:
     rows = []
     for outcome in outcomes:
-        mark = f'<span class="{_class(held=outcome.held)}">{_mark(held=outcome.held)}</span>'
+        mark = f'<span class="{held_class(held=outcome.held)}">{mark_of(held=outcome.held)}</span>'
         name = f'{mark} <a href="#{escape(outcome.name)}">{escape(outcome.name)}</a>'
         if outcome.seen is None:
             rows.append([name, *["–"] * 8])
@@ -83,7 +83,7 @@ def _overview(outcomes: Sequence[Outcome]) -> str:
             f"{cost.rss_mib[1]:,.0f}" if cost else "–",
         ])  # fmt: skip
     head = ("scenario", "requests", "errors", "per second", "p50 ms", "p95 ms", "p99 ms", "CPU µs each", "RSS MiB")
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _section(outcome: Outcome) -> str:
@@ -94,7 +94,7 @@ def _section(outcome: Outcome) -> str:
     if outcome.failure:
         parts.append(f'<p class="bad">It did not run to its end.</p><pre>{escape(outcome.failure)}</pre>')
     checks = "".join(
-        f'<li><span class="mark {_class(held=check.held)}">{_mark(held=check.held)}</span>{escape(check.name)} '
+        f'<li><span class="mark {held_class(held=check.held)}">{mark_of(held=check.held)}</span>{escape(check.name)} '
         f'<span class="quiet">{escape(check.detail)}</span></li>'
         for check in outcome.checks
     )
@@ -105,9 +105,9 @@ def _section(outcome: Outcome) -> str:
             + [f"{value:,.1f}" for value in (kind.p50_ms, kind.p95_ms, kind.p99_ms, kind.max_ms)]
             for kind in sorted(outcome.seen.kinds, key=lambda kind: kind.name)
         ]
-        parts.append(_table(("", *FIGURES), kinds))
+        parts.append(table(("", *FIGURES), kinds))
         texts = sorted(outcome.seen.error_texts.items(), key=lambda item: -item[1])
-        parts.append(_table(("what failed", "times"), [[escape(text), f"{count:,}"] for text, count in texts]))
+        parts.append(table(("what failed", "times"), [[escape(text), f"{count:,}"] for text, count in texts]))
     if outcome.cost is not None:
         before, peak, after = outcome.cost.rss_mib
         parts.append(
@@ -128,8 +128,8 @@ def _charts(outcome: Outcome) -> str:
     return chart("Throughput", times_s, [requests, errors]) + chart("Latency", times_s, [p50, p95])
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Cells of ``rows`` are markup already."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table that scrolls by itself; nothing without rows. Cells of ``rows`` are markup already."""
     if not rows:
         return ""
     heads = "".join(f"<th>{escape(cell)}</th>" for cell in head)
@@ -137,9 +137,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'
 
 
-def _class(*, held: bool) -> str:
+def held_class(*, held: bool) -> str:
+    """The class of what held, or did not."""
     return "good" if held else "bad"
 
 
-def _mark(*, held: bool) -> str:
+def mark_of(*, held: bool) -> str:
+    """The same for the eye."""
     return "✓" if held else "✗"

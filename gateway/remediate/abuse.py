@@ -92,7 +92,7 @@ def _found(situation: Situation) -> tuple[Upstream, Watch, Abuser] | Refusal:
     upstream = situation.upstream
     if upstream is None:
         return Refusal(f"{situation.hypothesis.id} does not name an upstream")
-    watch = harm(situation, upstream, lambda key: key.upstream == upstream.name, upstream.name)
+    watch = harm(situation, upstream)
     if isinstance(watch, Refusal):
         return watch
     routes = situation.routes_to(upstream.name)

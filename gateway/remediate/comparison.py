@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.domain.histogram import bin_of
 from gateway.domain.incident import Signal
 from gateway.domain.plan import Sample, Watch
-from gateway.domain.traffic import ErrorKind, SeriesKey, Tally
+from gateway.domain.traffic import NOT_THE_UPSTREAM, ErrorKind, SeriesKey, Tally
 
 if TYPE_CHECKING:
     from gateway.domain.window import Where, Window
@@ -18,22 +18,9 @@ SIGNIFICANT = 0.01
 # Above this many requests the exact tail and the normal one agree to well under the level asked for.
 _EXACT_UP_TO = 2000
 
-# What the gateway refused itself, or the caller gave up, says nothing of the service behind.
-_NOT_THE_UPSTREAM = frozenset(
-    {
-        ErrorKind.BAD_REQUEST,
-        ErrorKind.NO_ROUTE,
-        ErrorKind.UNAUTHENTICATED,
-        ErrorKind.FORBIDDEN,
-        ErrorKind.BODY_TOO_LARGE,
-        ErrorKind.HEADERS_TOO_LARGE,
-        ErrorKind.RATE_LIMITED,
-        ErrorKind.BLOCKED,
-        ErrorKind.SHED,
-        ErrorKind.LIMITER_UNAVAILABLE,
-        ErrorKind.CLIENT_GONE,
-    }
-)
+# What the gateway refused itself, or the caller gave up, says nothing of the service behind. Unlike in detection, a
+# failure of our own counts.
+_NOT_THE_UPSTREAM = NOT_THE_UPSTREAM - {ErrorKind.INTERNAL}
 
 
 def forwarded(key: SeriesKey) -> bool:

@@ -15,6 +15,8 @@ from gateway.remediate.situation import Assessment, Draft, Refusal, Situation
 from gateway.remediate.wording import counted, percent, span, what_is_bad
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gateway.domain.policy import RemediateSettings
     from gateway.domain.upstreams import Target, Upstream
 
@@ -141,18 +143,7 @@ def _distinct(situation: Situation, upstream: Upstream, target: str, already_out
     """By which signal the traffic of right now tells the target from its siblings; a diagnosis alone never acts."""
     siblings = frozenset(one.name for one in upstream.targets) - {target} - already_out
     why = Refusal(f"{target} is not clearly worse than the other targets of {upstream.name} in the last minute")
-    for signal in signals(situation.incident.signal):
-        slow_us = slow_line(situation, upstream.name, siblings) if signal is Signal.LATENCY else 0
-        if signal is Signal.LATENCY and not slow_us:
-            continue
-        watch = Watch(
-            signal=signal,
-            slow_us=slow_us,
-            onset=situation.begun,
-            route=situation.incident.place.route,
-            place_upstream=situation.incident.place.upstream,
-            patience_s=max(10.0, min(upstream.timeout.header_s + 2, SLOWEST_PATIENCE_S)),
-        )
+    for watch in watches(situation, upstream, situation.incident.place.route, siblings):
         ill, well = compare(situation, upstream.name, target, siblings, watch)
         if not well.requests:
             return Refusal(f"the other targets of {upstream.name} had no traffic to compare {target} with")
@@ -164,6 +155,31 @@ def _distinct(situation: Situation, upstream: Upstream, target: str, already_out
                 f"they cannot take over from {target}"
             )
     return why
+
+
+def watches(
+    situation: Situation, upstream: Upstream, route: str, siblings: frozenset[str] = frozenset()
+) -> Iterator[Watch]:
+    """What to look for a difference by, the incident's own signal first; without samples yet.
+
+    Args:
+        situation: the incident and its traffic.
+        upstream: whose requests are looked at.
+        route: where the action is to show its effect; empty: on every route.
+        siblings: targets that count for what is slow.
+    """
+    for signal in signals(situation.incident.signal):
+        slow_us = slow_line(situation, upstream.name, siblings) if signal is Signal.LATENCY else 0
+        if signal is Signal.LATENCY and not slow_us:
+            continue
+        yield Watch(
+            signal=signal,
+            slow_us=slow_us,
+            onset=situation.begun,
+            route=route,
+            place_upstream=situation.incident.place.upstream,
+            patience_s=max(10.0, min(upstream.timeout.header_s + 2, SLOWEST_PATIENCE_S)),
+        )
 
 
 def signals(first: Signal) -> tuple[Signal, ...]:

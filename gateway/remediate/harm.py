@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from gateway.domain.incident import Signal
-from gateway.domain.plan import Watch
 from gateway.remediate.comparison import forwarded, lower, sample
-from gateway.remediate.ejection import BEFORE_ONSET_S, MATERIAL, SLOWEST_PATIENCE_S, look_back, signals, slow_line
+from gateway.remediate.ejection import BEFORE_ONSET_S, MATERIAL, look_back, watches
 from gateway.remediate.situation import Refusal, Situation
 from gateway.remediate.wording import counted, what_is_bad
 
 if TYPE_CHECKING:
+    from gateway.domain.plan import Watch
     from gateway.domain.traffic import ErrorKind
     from gateway.domain.upstreams import Upstream
-    from gateway.domain.window import Where
 
 # Requests per second are told from a quarter of a minute at least, and from the newest minute at most.
 _RATE_LEAST_S = 15.0
@@ -43,24 +41,14 @@ class Pressure(NamedTuple):
         return self.least / self.usual if self.usual else 1.0
 
 
-def harm(situation: Situation, upstream: Upstream, where: Where, name: str) -> Watch | Refusal:
-    """By which signal ``where`` is worse than before it began, with both samples; why not, if it is not."""
+def harm(situation: Situation, upstream: Upstream) -> Watch | Refusal:
+    """By which signal the upstream is worse than before it began, with both samples; why not, if it is not."""
+    name = upstream.name
     start, onset = look_back(situation.begun, situation.now), situation.incident.onset
     why = Refusal(f"{name} is not clearly worse in the last minute than before it began")
-    for signal in signals(situation.incident.signal):
-        slow_us = slow_line(situation, upstream.name, frozenset()) if signal is Signal.LATENCY else 0
-        if signal is Signal.LATENCY and not slow_us:
-            continue
-        watch = Watch(
-            signal=signal,
-            slow_us=slow_us,
-            onset=situation.begun,
-            route=situation.incident.place.route,
-            place_upstream=situation.incident.place.upstream,
-            patience_s=max(10.0, min(upstream.timeout.header_s + 2, SLOWEST_PATIENCE_S)),
-        )
-        now = sample(situation.window, watch, start, situation.now, where)
-        before = sample(situation.window, watch, onset - BEFORE_ONSET_S, onset, where)
+    for watch in watches(situation, upstream, situation.incident.place.route):
+        now = sample(situation.window, watch, start, situation.now, lambda key: key.upstream == name)
+        before = sample(situation.window, watch, onset - BEFORE_ONSET_S, onset, lambda key: key.upstream == name)
         if not before.requests:
             return Refusal(f"nothing is known of {name} before it began")
         if lower(before, now) and now.share - before.share >= MATERIAL:

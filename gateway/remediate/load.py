@@ -70,7 +70,7 @@ def propose_circuit(situation: Situation) -> Draft | Refusal:
     upstream = situation.upstream
     if upstream is None:
         return Refusal(f"{situation.hypothesis.id} does not name an upstream")
-    watch = harm(situation, upstream, lambda key: key.upstream == upstream.name, upstream.name)
+    watch = harm(situation, upstream)
     if isinstance(watch, Refusal):
         return watch
     pressed = pressure(situation, upstream.name)
@@ -161,7 +161,7 @@ def _pressed(situation: Situation) -> tuple[Upstream, Watch, Pressure] | Refusal
     upstream = situation.upstream
     if upstream is None:
         return Refusal(f"{situation.hypothesis.id} does not name an upstream")
-    watch = harm(situation, upstream, lambda key: key.upstream == upstream.name, upstream.name)
+    watch = harm(situation, upstream)
     if isinstance(watch, Refusal):
         return watch
     pressed = pressure(situation, upstream.name)

@@ -34,7 +34,7 @@ def propose(situation: Situation) -> Draft | Refusal:
     command = _next(situation, upstream.name)
     if isinstance(command, Refusal):
         return command
-    watch = harm(situation, upstream, lambda key: key.upstream == upstream.name, upstream.name)
+    watch = harm(situation, upstream)
     if isinstance(watch, Refusal):
         return watch
     dry = " Dry run: it is only written down." if command.dry_run else ""

@@ -35,7 +35,7 @@ def propose(situation: Situation) -> Draft | Refusal:
     ]
     if not touching:
         return Refusal(f"revision {change.reference} changed nothing about {upstream.name} or its routes")
-    watch = harm(situation, upstream, lambda key: key.upstream == upstream.name, upstream.name)
+    watch = harm(situation, upstream)
     if isinstance(watch, Refusal):
         return watch
     number = int(change.reference)

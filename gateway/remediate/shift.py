@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.domain.incident import Signal
 from gateway.domain.plan import Action, Risk, Watch
 from gateway.remediate.comparison import lower, sample
-from gateway.remediate.ejection import MATERIAL, SLOWEST_PATIENCE_S, look_back, signals, slow_line
+from gateway.remediate.ejection import MATERIAL, look_back, watches
 from gateway.remediate.situation import Assessment, Draft, Refusal, Situation
 from gateway.remediate.wording import counted, percent, span, what_is_bad
 
@@ -64,18 +63,7 @@ def _share(route: Route, upstream: str) -> float:
 def _distinct(situation: Situation, upstream: Upstream, route: Route) -> Watch | Refusal:
     start = look_back(situation.begun, situation.now)
     others = frozenset(share.upstream for share in route.split.shares) - {upstream.name} if route.split else frozenset()
-    for signal in signals(situation.incident.signal):
-        slow_us = slow_line(situation, upstream.name, frozenset()) if signal is Signal.LATENCY else 0
-        if signal is Signal.LATENCY and not slow_us:
-            continue
-        watch = Watch(
-            signal=signal,
-            slow_us=slow_us,
-            onset=situation.begun,
-            route=route.name,
-            place_upstream=situation.incident.place.upstream,
-            patience_s=max(10.0, min(upstream.timeout.header_s + 2, SLOWEST_PATIENCE_S)),
-        )
+    for watch in watches(situation, upstream, route.name):
         bad = sample(
             situation.window,
             watch,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.checkups.finding import Finding
 from gateway.collect import segments
-from gateway.domain.own_health import LEAST_FREE_BYTES, SKEW_S, SPOOL_FULL
+from gateway.domain.own_health import LEAST_FREE_BYTES, SKEW_S, SPOOL_FULL, size_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,9 +63,9 @@ def _nearest(path: Path) -> Path:
 
 def _disk(path: Path) -> Finding:
     usage = shutil.disk_usage(path)
-    text = f"{_size(usage.free)} free of {_size(usage.total)} at {path}"
+    text = f"{size_of(usage.free)} free of {size_of(usage.total)} at {path}"
     if usage.free < LEAST_FREE_BYTES:
-        return Finding.bad("disk", text, f"free at least {_size(LEAST_FREE_BYTES)}, or move [server] run_dir")
+        return Finding.bad("disk", text, f"free at least {size_of(LEAST_FREE_BYTES)}, or move [server] run_dir")
     return Finding.good("disk", text)
 
 
@@ -73,7 +73,7 @@ def spool(folder: RunFolder, document: Document) -> list[Finding]:
     """How much waits to be stored, and what was set aside."""
     waiting = sum(one.size for stream in segments.listing(folder.spool).values() for one in stream)
     bound = document.log.spool_max_bytes
-    text = f"{_size(waiting)} of {_size(bound)} wait to be stored"
+    text = f"{size_of(waiting)} of {size_of(bound)} wait to be stored"
     if waiting > SPOOL_FULL * bound:
         findings = [Finding.bad("spool", text, "look at the store: records beyond the bound are dropped, oldest first")]
     else:
@@ -129,11 +129,3 @@ def _processors() -> Finding:
     if busy > BUSY:
         return Finding.note("processors", text, "more workers, or a second node, before callers notice")
     return Finding.good("processors", text)
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:  # noqa: PLR2004 - the unit's own step
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
