@@ -78,6 +78,7 @@ class DetectionTrial:
         self._topology = topology
         self._since = since
         self._cooldown_s = settings.cooldown_s
+        self._clear_s = settings.clear_s
         self._grouper = Grouper(settings.cooldown_s)
         self._known: dict[str, Incident] = {}
         self._closed_at: dict[str, float] = {}
@@ -101,7 +102,7 @@ class DetectionTrial:
         self._window.forget(now)
         self._group(examine_all(self._detectors, self._window, now), now)
         for incident in [self._known[one.id] for one in before]:
-            if recovered(incident, self._window, now).over:
+            if recovered(incident, self._window, now, clear_s=self._clear_s).over:
                 self._closed_at[incident.id] = now
                 self._known[incident.id] = _closed(incident, now)
         for incident_id, closed_at in self._closed_at.items():

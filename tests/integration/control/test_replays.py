@@ -169,6 +169,14 @@ async def test_incidents_close_in_a_replay_when_it_is_over(store):
     assert onset + 600 <= one.closed_at <= onset + 900
 
 
+async def test_an_incident_that_must_be_clear_for_longer_closes_later_in_a_replay(store):
+    await ship(store, *slow_minutes())
+    found = await replays(store).detector({"clear": "5m"}, 3600)
+    (soon,), (late,) = found.in_force, found.proposed
+    assert soon.opened_at == late.opened_at
+    assert 120 <= late.closed_at - soon.closed_at <= 240  # one five-second bin in twelve need not be clear
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
